@@ -1,0 +1,112 @@
+"""The lake: which folder holds what. The one contract between landing and deriving.
+
+    lake/
+      llmcost.json              format version, written once
+      spans/  events/           Delta tables, day=YYYY-MM-DD/ partitions
+      calls/ traces/ agent_runs/ outcomes/ evals/ unbilled_spans/
+                                marts: day=YYYY-MM-DD/NAME.parquet, one file a day, replaced atomically
+      rollups/*.sql             the user's own rollups
+      prices/*.toml             the user's price layers
+      journal/RECEIVER/         acknowledged requests that are not landed yet
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from .errors import LakeMissing, LakeNotWritable, LakeTooNew
+
+FORMAT_VERSION = 1
+"""Raised when a lake of this program can no longer be read by older programs."""
+
+TABLES = ("spans", "events")
+MARTS = ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans")
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Paths inside one lake folder. Creating this object touches nothing on disk."""
+
+    root: Path
+
+    @property
+    def marker(self) -> Path:
+        """The file that makes a folder a lake."""
+        return self.root / "llmcost.json"
+
+    @property
+    def journal(self) -> Path:
+        """Folder of the receivers' journals."""
+        return self.root / "journal"
+
+    @property
+    def prices(self) -> Path:
+        """Folder of the user's price layers."""
+        return self.root / "prices"
+
+    @property
+    def user_rollups(self) -> Path:
+        """Folder of the user's own rollups."""
+        return self.root / "rollups"
+
+    def table(self, name: str) -> Path:
+        """Root of the Delta table `name` (one of TABLES)."""
+        return self.root / name
+
+    def mart(self, name: str) -> Path:
+        """Root of the mart `name` (one of MARTS)."""
+        return self.root / name
+
+    def mart_file(self, name: str, day: date) -> Path:
+        """The one Parquet file of mart `name` for the UTC day `day`."""
+        return self.mart(name) / f"day={day.isoformat()}" / f"{name}.parquet"
+
+    @classmethod
+    def create(cls, root: Path) -> Lake:
+        """Open the lake at `root`, making it if there is none.
+
+        Raises LakeNotWritable if the folder cannot be written, LakeTooNew if a newer llmcost wrote it.
+        """
+        lake = cls(root)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            for folder in (lake.journal, lake.prices, lake.user_rollups):
+                folder.mkdir(exist_ok=True)
+            if not lake.marker.exists():
+                temporary = lake.marker.with_name(f".llmcost.json.{os.getpid()}")
+                temporary.write_text(json.dumps({"format_version": FORMAT_VERSION}) + "\n")
+                temporary.replace(lake.marker)
+        except OSError as error:
+            raise LakeNotWritable(
+                f'cannot write the lake "{root}": {error.strerror or error}: '
+                "choose another folder with --lake, or give this user the right to write there"
+            ) from error
+        return cls.open(root)
+
+    @classmethod
+    def open(cls, root: Path) -> Lake:
+        """Open an existing lake for reading.
+
+        Raises LakeMissing if there is none, LakeTooNew if a newer llmcost wrote it.
+        """
+        lake = cls(root)
+        try:
+            version = json.loads(lake.marker.read_text())["format_version"]
+        except FileNotFoundError:
+            raise LakeMissing(
+                f'no lake at "{root}": start one with: llmcost serve --lake {root}'
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LakeMissing(
+                f'cannot read "{lake.marker}" ({error}): is "{root}" a lake, and may this user read it?'
+            ) from error
+        if version > FORMAT_VERSION:
+            raise LakeTooNew(
+                f'the lake "{root}" has format {version}, this llmcost reads up to {FORMAT_VERSION}: '
+                "upgrade with: pip install --upgrade llmcost"
+            )
+        return lake

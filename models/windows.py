@@ -1,0 +1,103 @@
+"""Windows of time: half-open UTC intervals, and the words people write for them.
+
+`now` is always passed in, so everything here is a pure function.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from .errors import UsageError
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_RELATIVE = re.compile(r"(\d{1,6})\s*([mhdw])")
+_ACCEPTED = (
+    "accepted are 90m, 24h, 7d, 4w, today, yesterday, a date (2026-11-22) "
+    "or a time (2026-11-22T14:00, with Z or +02:00 for another zone)"
+)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The instants `since <= t < until`, both aware and in UTC."""
+
+    since: datetime
+    until: datetime
+
+    def __post_init__(self) -> None:
+        if self.since >= self.until:
+            raise UsageError(
+                f"the window is empty: --since {self.since.isoformat()} is not before "
+                f"--until {self.until.isoformat()}"
+            )
+
+    @property
+    def first_day(self) -> date:
+        """The UTC day that holds `since`."""
+        return self.since.date()
+
+    @property
+    def last_day(self) -> date:
+        """The last UTC day with an instant in the window."""
+        return (self.until - timedelta(microseconds=1)).date()
+
+    def days(self) -> Iterator[date]:
+        """Every UTC day the window touches, in order."""
+        for offset in range((self.last_day - self.first_day).days + 1):
+            yield self.first_day + timedelta(days=offset)
+
+
+def zone(name: str) -> ZoneInfo:
+    """The time zone `name` (IANA).
+
+    >>> zone("Europe/Berlin").key
+    'Europe/Berlin'
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, IsADirectoryError):
+        raise UsageError(
+            f'unknown time zone "{name}": use an IANA name such as UTC, Europe/Berlin, America/New_York'
+        ) from None
+
+
+def instant(text: str, *, now: datetime, tz: ZoneInfo) -> datetime:
+    """The UTC instant that `text` names, seen from `now`; dates and bare times are read in `tz`.
+
+    >>> berlin = zone("Europe/Berlin")
+    >>> now = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    >>> instant("7d", now=now, tz=berlin).isoformat()
+    '2026-11-15T12:00:00+00:00'
+    >>> instant("2026-11-22", now=now, tz=berlin).isoformat()
+    '2026-11-21T23:00:00+00:00'
+    """
+    word = text.strip().lower()
+    try:
+        if match := _RELATIVE.fullmatch(word):
+            return now - int(match[1]) * _UNITS[match[2]]
+        if word == "now":
+            return now
+        midnight = now.astimezone(tz).replace(hour=0, minute=0, second=0, microsecond=0)
+        if word == "today":
+            return midnight.astimezone(UTC)
+        if word == "yesterday":
+            return (midnight - timedelta(days=1)).astimezone(UTC)
+        moment = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        raise UsageError(f'cannot read the time "{text}": {_ACCEPTED}') from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=tz)
+    return moment.astimezone(UTC)
+
+
+def window(since: str, until: str | None, *, now: datetime, tz: ZoneInfo) -> Window:
+    """The window between two instants as people write them; `until` defaults to `now`.
+
+    A relative `since` such as 7d counts back from `now`, to the second.
+    """
+    end = instant(until, now=now, tz=tz) if until else now
+    return Window(instant(since, now=now, tz=tz), end)

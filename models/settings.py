@@ -1,0 +1,120 @@
+"""Every setting, its default and its meaning. Sources: options > environment LLMCOST_* > llmcost.toml.
+
+A nested setting is LLMCOST_SECTION__NAME in the environment.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .errors import SettingsError
+
+DEFAULT_FILE = Path("llmcost.toml")
+MIB = 1024 * 1024
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(_Section):
+    """The receiver."""
+
+    grpc: str = Field("127.0.0.1:4317", description="Address of OTLP/gRPC, HOST:PORT; port 0 takes a free one")
+    max_message_mib: int = Field(64, ge=1, le=1024, description="Largest request accepted, in MiB")
+    stop_seconds: float = Field(30.0, gt=0, description="How long a stop may take to drain")
+
+
+class Landing(_Section):
+    """From journal to Parquet."""
+
+    segment_seconds: float = Field(1.0, gt=0, description="Age at which a journal segment is closed")
+    segment_mib: int = Field(64, ge=1, description="Size at which a journal segment is closed, in MiB")
+    journal_max_mib: int = Field(4096, ge=1, description="Backlog at which new requests are refused, in MiB")
+    max_attributes: int = Field(1024, ge=16, description="Attributes kept a span; the rest are dropped and noted")
+    max_value_bytes: int = Field(
+        65536, ge=256, description="Longest attribute value kept, in bytes; a longer one is cut and noted"
+    )
+
+
+class Content(_Section):
+    """Prompt and completion text."""
+
+    policy: Literal["drop", "keep"] = Field("drop", description="Whether text of prompts and answers is landed")
+
+
+class Pricing(_Section):
+    """Which cost is booked."""
+
+    prefer: Literal["reported", "list"] = Field(
+        "reported", description="Book a gateway's or SDK's reported cost first, or the price book's"
+    )
+
+
+class Deriving(_Section):
+    """Joins over time."""
+
+    lookback_days: int = Field(30, ge=0, description="Days after a call in which its outcome may still arrive")
+    spans_retention_days: int | None = Field(None, description="Days spans are kept; empty keeps them for ever")
+
+
+class Settings(BaseSettings):
+    """All settings of llmcost."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LLMCOST_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    lake: Path = Field(Path("llmcost-lake"), description="Folder of the lake")
+    server: Server = Server()
+    landing: Landing = Landing()
+    content: Content = Content()
+    pricing: Pricing = Pricing()
+    deriving: Deriving = Deriving()
+    conventions: dict[str, Any] = Field(
+        default_factory=dict, description="Additions to the conventions table, in its own shape"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over the file: the file's values come in as init arguments."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load(path: Path | None = None, *, lake: Path | None = None) -> Settings:
+    """Settings from `path` (or ./llmcost.toml if it is there) and the environment; `lake` wins over both.
+
+    Raises SettingsError naming the setting, its value and what is accepted.
+    """
+    source = path or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    values: dict[str, Any] = {}
+    if source is not None:
+        try:
+            values = tomllib.loads(source.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f'cannot read the settings file "{source}": {error.strerror}') from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f'"{source}" is not TOML: {error}') from error
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise SettingsError(
+            f'setting "{name}" = {first.get("input")!r}: {first["msg"]}'
+            f" (from {source or 'the environment'}; all settings: docs/settings.md)"
+        ) from error
+    return settings if lake is None else settings.model_copy(update={"lake": lake})

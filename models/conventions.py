@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
@@ -94,8 +94,7 @@ OUTPUT_RULES = ("inclusive", "excludes_reasoning", "excludes_reasoning_and_audio
 
 @cache
 def _builtin() -> dict[str, Any]:
-    text = resources.files(__package__).joinpath("conventions.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
+    return tomllib.loads(Path(__file__).with_name("conventions.toml").read_text(encoding="utf-8"))
 
 
 def load(extra: Mapping[str, Any] | None = None) -> Conventions:
@@ -106,7 +105,7 @@ def load(extra: Mapping[str, Any] | None = None) -> Conventions:
     base, own = _builtin(), dict(extra or {})
     known = base.keys() - {"carriers"}
     for section in own.keys() - known:
-        raise SettingsError(f'unknown section [conventions.{section}]: known are {", ".join(sorted(known))}')
+        raise SettingsError(f"unknown section [conventions.{section}]: known are {', '.join(sorted(known))}")
     spellings = _spellings(base, own)
     operations = [*_operation_pairs(own.get("operations", {})), *_operation_pairs(base["operations"])]
     return Conventions(

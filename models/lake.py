@@ -1,13 +1,13 @@
 """The lake: which folder holds what. The one contract between landing and deriving.
 
-    lake/
-      llmcost.json              format version, written once
-      spans/  events/           Delta tables, day=YYYY-MM-DD/ partitions
-      calls/ traces/ agent_runs/ outcomes/ evals/ unbilled_spans/
-                                marts: day=YYYY-MM-DD/NAME.parquet, one file a day, replaced atomically
-      rollups/*.sql             the user's own rollups
-      prices/*.toml             the user's price layers
-      journal/RECEIVER/         acknowledged requests that are not landed yet
+lake/
+llmcost.json              format version, written once
+spans/  events/           Delta tables, day=YYYY-MM-DD/ partitions
+calls/ traces/ agent_runs/ outcomes/ evals/ unbilled_spans/
+marts: day=YYYY-MM-DD/NAME.parquet, one file a day, replaced atomically
+rollups/*.sql             the user's own rollups
+prices/*.toml             the user's price layers
+journal/RECEIVER/         acknowledged requests that are not landed yet
 """
 
 from __future__ import annotations
@@ -97,9 +97,7 @@ class Lake:
         try:
             version = json.loads(lake.marker.read_text())["format_version"]
         except FileNotFoundError:
-            raise LakeMissing(
-                f'no lake at "{root}": start one with: llmcost serve --lake {root}'
-            ) from None
+            raise LakeMissing(f'no lake at "{root}": start one with: llmcost serve --lake {root}') from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LakeMissing(
                 f'cannot read "{lake.marker}" ({error}): is "{root}" a lake, and may this user read it?'

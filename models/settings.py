@@ -67,7 +67,11 @@ class Settings(BaseSettings):
     """All settings of llmcost."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LLMCOST_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix="LLMCOST_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     lake: Path = Field(Path("llmcost-lake"), description="Folder of the lake")

@@ -21,10 +21,9 @@ SPAN_ID_BYTES = 8
 def valid_ids(ids: pa.BinaryArray, size: int) -> npt.NDArray[np.bool_]:
     """Which of `ids` have `size` bytes that are not all zero."""
     words, right_size = _words(ids, size)
-    if words.shape[0] == len(ids):
-        return words.any(axis=1)
-    right_size[right_size] = words.any(axis=1)
-    return right_size
+    valid = right_size.copy()
+    valid[right_size] = words.any(axis=1)
+    return valid
 
 
 def hex_ids(ids: pa.BinaryArray, size: int, valid: npt.NDArray[np.bool_]) -> pa.StringArray:

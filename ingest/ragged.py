@@ -93,22 +93,32 @@ def at_most(text: str, limit: int) -> str:
     return text.encode()[:limit].decode("utf-8", "ignore")
 
 
+def cut_texts(texts: pa.StringArray, limit: int) -> tuple[pa.StringArray, Integers]:
+    """The texts, none longer than `limit` bytes, and the indices of those that were."""
+    offsets, _ = offsets_and_bytes(texts)
+    long = np.flatnonzero(np.diff(offsets) > limit)
+    if not len(long):
+        return texts, long
+    cut = [at_most(text, limit) for text in texts.take(pa.array(long)).to_pylist()]
+    chosen = np.arange(len(texts))
+    chosen[long] = len(texts) + np.arange(len(long))
+    return pa.concat_arrays([texts, pa.array(cut, pa.string())]).take(pa.array(chosen)), long
+
+
 def take(values: pa.Array, indices: Integers) -> pa.Array:
     """`values` at `indices`; NULL where an index is negative."""
     missing = indices < 0
     return values.take(pa.array(indices, mask=missing) if missing.any() else pa.array(indices))
 
 
-def text_map(rows: Integers, height: int, keys: pa.StringArray, texts: pa.StringArray, *, empty_is_null: bool) -> Any:
+def text_map(
+    rows: Integers, height: int, keys: pa.StringArray, texts: pa.StringArray, *, empty_is_null: bool
+) -> pa.MapArray:
     """A MAP(VARCHAR, VARCHAR) column of `height` rows from entries whose `rows` ascend."""
     counts = np.bincount(rows, minlength=height)
     offsets = np.zeros(height + 1, np.int32)
     np.cumsum(counts, out=offsets[1:])
-    missing = pa.array(counts == 0) if empty_is_null and height else None
-    if missing is not None:
-        return pa.MapArray.from_arrays(
-            pa.array(np.where(np.append(counts == 0, False), 0, offsets), pa.int32(), mask=np.append(counts == 0, False)),
-            keys,
-            texts,
-        )
+    if empty_is_null:
+        # Arrow takes NULL offsets for NULL maps; the last offset only closes the list.
+        return pa.MapArray.from_arrays(pa.array(offsets, mask=np.append(counts == 0, False)), keys, texts)
     return pa.MapArray.from_arrays(pa.array(offsets), keys, texts)

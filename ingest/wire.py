@@ -161,8 +161,9 @@ class Form:
         """
         message = self._lenient()
         message.ParseFromString(body)
-        message.DiscardUnknownFields()  # type: ignore[attr-defined]
-        return message.SerializeToString()
+        message.DiscardUnknownFields()
+        repaired: bytes = message.SerializeToString()
+        return repaired
 
 
 LANDED = {

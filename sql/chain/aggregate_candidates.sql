@@ -7,8 +7,8 @@ below as (
     select
         ancestry.ancestor_sid as sid,
         coalesce(groups.group_sid, candidates.sid) as group_sid,
-        max(candidates.input_tokens) as input_tokens,
-        max(candidates.output_tokens) as output_tokens,
+        max(candidates.input_size) as input_size,
+        max(candidates.output_size) as output_size,
     from ancestry
     inner join candidates
         on ancestry.sid = candidates.sid
@@ -21,8 +21,8 @@ below as (
 sums as (
     select
         sid,
-        sum(input_tokens) as input_tokens,
-        sum(output_tokens) as output_tokens,
+        sum(input_size) as input_size,
+        sum(output_size) as output_size,
         min(group_sid) as first_group_sid,
     from below
     group by sid
@@ -36,5 +36,5 @@ from candidates
 inner join sums
     on candidates.sid = sums.sid
 where
-    coalesce(candidates.input_tokens, 0) = coalesce(sums.input_tokens, 0)
-    and coalesce(candidates.output_tokens, 0) = coalesce(sums.output_tokens, 0)
+    candidates.input_size = sums.input_size
+    and candidates.output_size = sums.output_size

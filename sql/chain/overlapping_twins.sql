@@ -44,8 +44,8 @@ near as (
     from grouped as one
     inner join grouped as other
         on one.trace_id = other.trace_id
-        and one.input_tokens = other.input_tokens
-        and one.output_tokens is not distinct from other.output_tokens
+        and one.input_size = other.input_size
+        and one.output_size = other.output_size
         and one.scope_name is distinct from other.scope_name
         and one.group_sid <> other.group_sid
     left join group_scopes as scopes_of_one

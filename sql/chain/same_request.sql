@@ -38,13 +38,12 @@ nested as (
         on ancestry.ancestor_sid = outers.sid
     where
         (
-            (outers.input_tokens is not distinct from inners.input_tokens
-            and outers.output_tokens is not distinct from inners.output_tokens)
+            (outers.input_size = inners.input_size and outers.output_size = inners.output_size)
             or (
                 outers.scope_name is distinct from inners.scope_name
                 and (
-                    (outers.input_tokens = inners.input_tokens and inners.input_tokens > 0)
-                    or (outers.output_tokens = inners.output_tokens and inners.output_tokens > 0)
+                    (outers.input_size = inners.input_size and inners.input_size > 0)
+                    or (outers.output_size = inners.output_size and inners.output_size > 0)
                 )
             )
         )
@@ -59,8 +58,7 @@ nested as (
         row_number() over (
             partition by outers.sid, inners.scope_name
             order by
-                (outers.input_tokens is not distinct from inners.input_tokens)::int
-                + (outers.output_tokens is not distinct from inners.output_tokens)::int desc,
+                (outers.input_size = inners.input_size)::int + (outers.output_size = inners.output_size)::int desc,
                 ancestry.distance,
                 inners.started_at,
                 inners.span_id

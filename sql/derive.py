@@ -9,7 +9,7 @@ response with the day.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -20,9 +20,9 @@ import pyarrow as pa
 
 from ..models.conventions import Conventions
 from ..models.conventions import load as load_conventions
-from ..models.lake import MARTS, Lake
+from ..models.lake import TABLES, Lake
 from ..models.prices import Layers, PriceBook, PriceKey
-from ..models.schema import DIMENSIONS, EVENTS, PROMOTED, SPANS
+from ..models.schema import DAY, DIMENSIONS, EVENTS, PROMOTED, SPANS
 from ..models.settings import Settings
 from .inventory import Inventory
 from .relations import CHAIN, read
@@ -73,20 +73,25 @@ def connect() -> duckdb.DuckDBPyConnection:
     return con
 
 
-def derive_day(con: duckdb.DuckDBPyConnection, day: date, inventory: Inventory, rules: Rules) -> None:
+def derive_day(
+    con: duckdb.DuckDBPyConnection, day: date, inventory: Inventory, rules: Rules, *, trace_id: str | None = None
+) -> None:
     """Fill `con` with the marts of `day` (tables named as MARTS; rows of other days may be among them).
 
-    Reads the files of the day and its neighbours; touches nothing on disk.
+    With `trace_id`, only that trace and what shares a response with it. Reads the files of the day and
+    its neighbours; touches nothing on disk.
     """
-    _source(con, "source_spans", inventory.around("spans", day), SPANS, rules)
-    _source(con, "source_events", inventory.on("events", day), EVENTS, rules)
+    _source(con, "landed_spans", inventory.around("spans", day), SPANS, rules)
+    _source(con, "landed_events", inventory.on("events", day), EVENTS, rules)
+    con.execute(f"create or replace view source_spans as from landed_spans {_only(trace_id)}")
+    con.execute("create or replace view source_events as from landed_events")
     _convention_tables(con, rules.conventions)
     for name in _STEPS:
         _table(con, name, day)
     _group_candidates(con, day)
     for name in _AFTER_GROUPS:
         _table(con, name, day)
-    _price(con, day, rules)
+    _price(con, rules)
     for name in ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans"):
         _table(con, name, day)
 
@@ -106,7 +111,7 @@ def _group_candidates(con: duckdb.DuckDBPyConnection, day: date) -> None:
     _table(con, "groups", day, "call_groups")
 
 
-def _price(con: duckdb.DuckDBPyConnection, day: date, rules: Rules) -> None:
+def _price(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
     """Resolve the distinct prices in Python, by the library; the arithmetic stays in SQL."""
     rows = con.execute(read(CHAIN / "price_requests.sql").text).fetchall()
     keys = [PriceKey(*row) for row in sorted(rows, key=repr)]
@@ -132,8 +137,8 @@ def _source(
 ) -> None:
     """A view over landed files; a user's own spellings are read from the attributes of older spans too."""
     if not files:
-        con.register(f"no_{name}", schema.append(pa.field("day", pa.date32())).empty_table())
-        con.execute(f"create or replace view {name} as select *, 0 as sid from no_{name}")
+        con.register(f"no_{name}", schema.append(DAY).empty_table())
+        con.execute(f"create or replace view {name} as select *, 0::bigint as sid from no_{name}")
         return
     types = {column.name: _TYPES.get(str(column.type)) for column in PROMOTED}
     replaced = [
@@ -146,10 +151,17 @@ def _source(
         create or replace view {name} as
         select * {f"replace ({', '.join(replaced)})" if replaced else ""},
             cast(file_index as bigint) * 4294967296 + file_row_number as sid
-        from read_parquet({_list(map(str, files))}, hive_partitioning = true, hive_types = {{'day': date}},
+        from read_parquet({text_list(map(str, files))}, hive_partitioning = true, hive_types = {{'day': date}},
             union_by_name = true)
         """
     )
+
+
+def _only(trace_id: str | None) -> str:
+    if trace_id is None:
+        return ""
+    mine = f"trace_id = {_literal(trace_id)}"
+    return f"where {mine} or response_id in (select response_id from landed_spans where {mine})"
 
 
 def _spelled(words: Sequence[str], kind: str | None) -> str:
@@ -162,7 +174,8 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _list(texts: Sequence[str] | map[str]) -> str:
+def text_list(texts: Iterable[str]) -> str:
+    """SQL list of text literals."""
     return "[" + ", ".join(_literal(text) for text in texts) + "]"
 
 
@@ -206,4 +219,15 @@ def _convention_tables(con: duckdb.DuckDBPyConnection, conventions: Conventions)
         _load(con, name, pa.table({**arrays, "rank": pa.array(range(height), pa.int32())}))
 
 
-__all__ = ["MARTS", "Rules", "connect", "derive_day"]
+@cache
+def empty_relation(name: str) -> pa.Table:
+    """A relation of the lake with its columns and no rows: what an empty lake holds."""
+    if name in TABLES:
+        return {"spans": SPANS, "events": EVENTS}[name].append(DAY).empty_table()
+    rules = Rules(load_conventions(), PriceBook(), "reported", {})
+    con = connect()
+    try:
+        derive_day(con, date(1970, 1, 1), Inventory(), rules)
+        return con.sql(f"from {name}").to_arrow_table()
+    finally:
+        con.close()

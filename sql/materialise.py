@@ -7,8 +7,10 @@ day would give; any other is made again. `calls` is written last, so its fingerp
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -62,6 +64,35 @@ def refresh_days(
     return dirty
 
 
+@contextmanager
+def fresh(
+    lake: Lake,
+    inventory: Inventory,
+    rules: Rules,
+    days: Sequence[date],
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Lake]:
+    """A lake whose marts of `days` are clean: this one; or, where it may not be written, a passing copy.
+
+    The copy holds links to the clean days and its own files for the dirty ones.
+    """
+    try:
+        refresh_days(lake, inventory, rules, days, progress)
+    except LakeNotWritable:
+        with tempfile.TemporaryDirectory(prefix="llmcost-") as folder:
+            copy = Lake(Path(folder))
+            dirty = set(dirty_days(lake, inventory, rules, days))
+            for name in MARTS:
+                for day in set(days) - dirty:
+                    if lake.mart_file(name, day).exists():
+                        copy.mart_file(name, day).parent.mkdir(parents=True)
+                        copy.mart_file(name, day).symlink_to(lake.mart_file(name, day).resolve())
+            refresh_days(copy, inventory, rules, dirty, progress)
+            yield copy
+    else:
+        yield lake
+
+
 def _stamp(lake: Lake, day: date) -> str | None:
     try:
         metadata = pq.read_metadata(lake.mart_file("calls", day)).metadata or {}
@@ -84,6 +115,8 @@ def _write(con: duckdb.DuckDBPyConnection, name: str, day: date, target: Path, f
             os.fsync(handle.fileno())
         temporary.replace(target)
     except (OSError, duckdb.IOException) as error:
-        raise LakeNotWritable(f'cannot write "{target}": {error}: is the disk full, or the lake read-only?') from error
+        raise LakeNotWritable(
+            f'cannot write "{target}": {error}: is the disk full, or the lake read-only?'
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from ..models.errors import UsageError
 
 CHAIN = Path(__file__).with_name("chain")
 ROLLUPS = Path(__file__).with_name("rollups")
+VIEWS = Path(__file__).with_name("views")
 
 _COLUMN = re.compile(r"(?:^|[ .)])([a-z_][a-z0-9_]*),?\s+--\s+(.+)$")
 
@@ -56,7 +57,7 @@ def read(path: Path) -> Relation:
             break
         header.append(line[2:].strip())
     facts = {name: value for name in ("grain", "reads") for value in [_fact(header, name)] if value}
-    sentence = " ".join(line for line in header if not re.match(r"(grain|reads):", line))
+    sentence = " ".join(line for line in header if not re.match(r"(grain|reads|group_by):", line))
     if not sentence:
         raise UsageError(f'"{path}" has no header: its first line must be a comment that says what it answers')
     return Relation(

@@ -94,7 +94,7 @@ def land(folder: Path, batches: Sequence[Sequence[RawRequest]]) -> Inventory:
 
 
 def derive(folder: Path, inventory: Inventory, settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
-    """The marts of all days of `inventory`, as tables all_calls, all_unbilled_spans, …"""
+    """The marts of all days of `inventory`, as tables all_calls, all_unbilled_spans and so on."""
     rules = Rules.load(Lake(folder), settings or Settings())
     con = connect()
     for number, day in enumerate(inventory.days()):

@@ -23,7 +23,7 @@ MODELS = (
 FEATURES = ("chat", "search", "summarise", "triage", "draft-reply", "code-review")
 ROUTES = ("/v1/chat", "/v1/search", "/v1/tickets/{id}/reply", "/v1/reviews")
 TOOLS = ("search_docs", "get_ticket", "run_tests", "lookup_order")
-WORDS = (*"please refund the order that arrived late and broken because customer asked twice".split(),)
+WORDS = ("please", "refund", "the", "order", "that", "arrived", "late", "and", "broken", "as", "agreed", "twice")
 START_NS = 1_795_000_000_000_000_000
 
 

@@ -137,7 +137,7 @@ def main() -> None:
                 seen[name].append(cpu(work))
         stored = sum(file.stat().st_size for file in path.glob("spans-*.parquet"))
 
-    print(f"{chosen.spans:,} spans, {chosen.per_request} a request, {wire_bytes / chosen.spans:.0f} B a span on the wire")
+    print(f"{chosen.spans:,} spans, {chosen.per_request} a request, {wire_bytes / chosen.spans:.0f} B a span")
     print(f"{'step':<26}{'CPU-s per 1M':>14}{'spans/s':>12}")
     costs = {}
     for name, runs in seen.items():

@@ -13,7 +13,7 @@ from .ids import SPAN_ID_BYTES, TRACE_ID_BYTES, valid_ids
 from .wire import CHECKED, Signal
 
 # ptars is the cheaper per span, upb per call (50 us against 5): small requests are looped over.
-_SMALL_REQUEST = 64 * 1024
+_SMALL_REQUEST = 96 * 1024
 _NO_TRACE_ID, _NO_SPAN_ID = bytes(TRACE_ID_BYTES), bytes(SPAN_ID_BYTES)
 
 

@@ -228,7 +228,9 @@ class _Promotion:
         numbers, good = self._amounts(candidates)
         integer = self._kinds(candidates) == Kind.INT
         good &= integer | ((numbers < _EXACT_DOUBLE) & (np.floor(numbers) == numbers))
-        return np.where(integer, self._attributes.values.ints[candidates.positions], np.where(good, numbers, 0)), good
+        ints = self._attributes.values.ints[candidates.positions]
+        # Never through one array of doubles: 2^63 - 1 would come back as 2^63.
+        return np.where(integer, ints, np.where(good & ~integer, numbers, 0).astype(np.int64)), good
 
     def _truths(self, candidates: _Candidates) -> tuple[npt.NDArray[Any], Mask]:
         """Truth as bool, 0 or 1, or one of the words true, false, hit, miss in any case."""

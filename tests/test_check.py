@@ -54,7 +54,7 @@ def test_a_span_with_two_invalid_ids_is_rejected_once(padding: int) -> None:
 
 @SIZES
 def test_an_id_with_some_zero_bytes_is_valid(padding: int) -> None:
-    assert 0 == check_traces(_request([(bytes(15) + b"\x01", b"\x01" + bytes(7))], padding)).rejected
+    assert check_traces(_request([(bytes(15) + b"\x01", b"\x01" + bytes(7))], padding)).rejected == 0
 
 
 def test_an_empty_request_holds_no_spans() -> None:

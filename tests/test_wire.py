@@ -43,7 +43,7 @@ def test_a_span_keeps_every_field_that_is_read() -> None:
     name = OtlpAnyValue(string_value="api").SerializeToString()
     assert {"attributes": [{"key": b"service.name", "value": name}]} == resource["resource"]
     [scope] = resource["scopes"]
-    assert {"name": b"scope", "version": b"1"} == scope["scope"]
+    assert scope["scope"] == {"name": b"scope", "version": b"1"}
     error = OtlpAnyValue(string_value="ValueError").SerializeToString()
     assert [
         {
@@ -69,15 +69,19 @@ def test_a_span_keeps_every_field_that_is_read() -> None:
 
 def test_a_log_record_keeps_every_field_that_is_read() -> None:
     request = ExportLogsServiceRequest()
-    record = request.resource_logs.add().scope_logs.add().log_records.add(
-        time_unix_nano=1,
-        observed_time_unix_nano=2,
-        severity_number=9,
-        severity_text="INFO",
-        trace_id=b"t" * 16,
-        span_id=b"s" * 8,
-        event_name="gen_ai.evaluation.result",
-        flags=1,
+    record = (
+        request.resource_logs.add()
+        .scope_logs.add()
+        .log_records.add(
+            time_unix_nano=1,
+            observed_time_unix_nano=2,
+            severity_number=9,
+            severity_text="INFO",
+            trace_id=b"t" * 16,
+            span_id=b"s" * 8,
+            event_name="gen_ai.evaluation.result",
+            flags=1,
+        )
     )
     record.body.string_value = "text"
     record.attributes.add(key="k").value.bool_value = True
@@ -101,14 +105,14 @@ def test_the_check_reads_ids_and_no_other_leaf() -> None:
     batch = CHECKED[Signal.TRACES].to_arrow([_trace_request().SerializeToString()])
     [[resource]] = batch.column(0).to_pylist()
     [span] = resource["scopes"][0]["records"]
-    assert (b"t" * 16, b"s" * 8, [{}]) == (span["trace_id"], span["span_id"], span["attributes"])
+    assert (span["trace_id"], span["span_id"], span["attributes"]) == (b"t" * 16, b"s" * 8, [{}])
     assert {"trace_id", "span_id", "attributes", "events", "status"} == span.keys()
 
 
 def test_bytes_that_are_not_utf8_do_not_fail_the_request() -> None:
     body = _trace_request().SerializeToString().replace(b"chat", b"ch\xfft")
     [[resource]] = LANDED[Signal.TRACES].to_arrow([body]).column(0).to_pylist()
-    assert b"ch\xfft" == resource["scopes"][0]["records"][0]["name"]
+    assert resource["scopes"][0]["records"][0]["name"] == b"ch\xfft"
 
 
 def test_repair_drops_a_field_of_the_wrong_wire_type_and_nothing_else() -> None:
@@ -118,7 +122,7 @@ def test_repair_drops_a_field_of_the_wrong_wire_type_and_nothing_else() -> None:
     assert len(strange) == len(body)
     [[resource]] = LANDED[Signal.TRACES].to_arrow([LANDED[Signal.TRACES].repair(strange)]).column(0).to_pylist()
     [span] = resource["scopes"][0]["records"]
-    assert (b"", b"t" * 16, 2_000) == (span["name"], span["trace_id"], span["end_unix_nano"])
+    assert (span["name"], span["trace_id"], span["end_unix_nano"]) == (b"", b"t" * 16, 2_000)
 
 
 def test_repair_raises_for_what_is_no_protobuf() -> None:

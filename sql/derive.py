@@ -203,6 +203,7 @@ def _convention_tables(con: duckdb.DuckDBPyConnection, conventions: Conventions)
             "vendor": [vendor for _, vendor in c.providers],
         },
         "convention_evaluators": {"scope": list(c.evaluator_scopes)},
+        "convention_estimating": {"scope": list(c.estimating_scopes)},
         "convention_cost_sources": {"source": list(c.cost_ignores_cache)},
     }
     keys = [

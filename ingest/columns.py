@@ -24,6 +24,7 @@ from .ragged import Integers, as_text, cut_texts, list_offsets, row_of_each, tak
 from .requests import Request, batches, to_arrow
 from .wire import Signal
 
+_RESOURCE_BYTES = 256 * 1024 * 1024
 _US_PER_DAY = 86_400_000_000
 _EARLIEST_US = -400 * _US_PER_DAY
 _LATEST_US = _US_PER_DAY
@@ -52,9 +53,14 @@ class _Landed:
     events: list[pa.RecordBatch] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
 
-    def count(self, notes: Notes) -> None:
-        for note, rows in notes.counts().items():
-            self.notes[note] = self.notes.get(note, 0) + rows
+    def count(self, note: str, rows: int) -> None:
+        self.notes[note] = self.notes.get(note, 0) + rows
+
+    def add(self, other: _Landed) -> None:
+        self.spans += other.spans
+        self.events += other.events
+        for note, rows in other.notes.items():
+            self.count(note, rows)
 
 
 @dataclass(frozen=True)
@@ -90,19 +96,36 @@ class Decoder:
         """
         landed = _Landed()
         undecodable: list[int] = []
-        for signal, indices in batches(requests):
-            batch, readable = to_arrow(signal, [requests[index].body for index in indices])
-            undecodable += [index for index, good in zip(indices, readable, strict=True) if not good]
-            if batch is None:
+        waiting = list(batches(requests))[::-1]
+        while waiting:
+            signal, indices = waiting.pop()
+            try:
+                found, unreadable = self._land(signal, [requests[index] for index in indices])
+            except (pa.ArrowException, MemoryError):
+                # More than Arrow's 2 GiB in one column or than memory holds: halve, at last set one aside.
+                if len(indices) == 1:
+                    undecodable += indices
+                    continue
+                half = len(indices) // 2
+                waiting += [(signal, indices[half:]), (signal, indices[:half])]
                 continue
-            received = [requests[index].received_at_us for index, good in zip(indices, readable, strict=True) if good]
-            _Batch(self, signal, batch, np.array(received, np.int64), landed).land()
+            landed.add(found)
+            undecodable += [indices[at] for at in unreadable]
         return Decoded(
             pa.Table.from_batches(landed.spans, SPANS_BY_DAY),
             pa.Table.from_batches(landed.events, EVENTS_BY_DAY),
             sorted(undecodable),
             landed.notes,
         )
+
+    def _land(self, signal: Signal, requests: list[Request]) -> tuple[_Landed, list[int]]:
+        """The rows of some requests, and which of them are unreadable."""
+        landed = _Landed()
+        batch, readable = to_arrow(signal, [request.body for request in requests])
+        if batch is not None:
+            received = [request.received_at_us for request, good in zip(requests, readable, strict=True) if good]
+            _Batch(self, signal, batch, np.array(received, np.int64), landed).land()
+        return landed, [at for at, good in enumerate(readable) if not good]
 
     def attributes(self, encoded: Encoded, height: int, notes: Notes) -> Attributes:
         """Attributes of spans, events or log records."""
@@ -160,18 +183,27 @@ class _Batch:
         service_at = np.full(count, -1, np.int64)
         service_at[attributes.rows[at]] = attributes.values.text_at[at]
         self._services = attributes.texts(service_at)
+        attributes.keep_within(_RESOURCE_BYTES, self._rows_of_each_resource(count))
         self._resource_maps = attributes.rest()
         self._scope_notes = Notes(len(self._scopes))
         scope = self._scopes.field("scope")
         self._scope_names = self._decoder.text(scope.field("name"), self._scope_notes)
         self._scope_versions = self._decoder.text(scope.field("version"), self._scope_notes)
 
+    def _rows_of_each_resource(self, count: int) -> Integers:
+        """Spans and their events, or log records, by resource."""
+        rows = np.bincount(self._origins.resources, minlength=count)
+        if self._signal is Signal.TRACES:
+            events = np.diff(list_offsets(self._records.field("events")))
+            rows += np.bincount(self._origins.resources, events, count).astype(np.int64)
+        return rows
+
     def _land_spans(self) -> None:
         spans, origins = self._records, self._origins
         valid = valid_ids(spans.field("trace_id"), TRACE_ID_BYTES) & valid_ids(spans.field("span_id"), SPAN_ID_BYTES)
         if not valid.all():
             dropped = len(spans) - int(np.count_nonzero(valid))
-            self._landed.notes["invalid_ids_dropped"] = self._landed.notes.get("invalid_ids_dropped", 0) + dropped
+            self._landed.count("invalid_ids_dropped", dropped)
             kept = np.flatnonzero(valid)
             spans, origins = spans.take(pa.array(kept)), origins.take(kept)
         if not len(spans):
@@ -286,7 +318,8 @@ class _Batch:
         into = SPANS_BY_DAY if "started_at" in columns else EVENTS_BY_DAY
         batches = self._landed.spans if into is SPANS_BY_DAY else self._landed.events
         batches.append(pa.RecordBatch.from_arrays([columns[name] for name in into.names], schema=into))
-        self._landed.count(notes)
+        for note, rows in notes.counts().items():
+            self._landed.count(note, rows)
 
 
 def _microseconds(nanoseconds: pa.Array) -> Integers:

@@ -462,6 +462,15 @@ def test_resource_and_scope_stand_on_every_row() -> None:
         assert only_resource == row["resource_attributes"]
 
 
+def test_a_large_resource_on_many_spans_does_not_fill_the_memory() -> None:
+    resource = {"service.name": "api", "long": "x" * 60_000, "last": "y"}
+    decoded = decode(spans(*[{}] * 20_000, resource=resource))
+    assert decoded.spans.nbytes < 300_000_000
+    assert {"attributes_dropped": 20_000} == decoded.notes
+    [row] = decoded.spans.slice(19_999).to_pylist()
+    assert ("api", [("service.name", "api")]) == (row["service_name"], row["resource_attributes"])
+
+
 def test_dimensions_are_not_taken_from_the_resource() -> None:
     [row] = landed(spans({}, resource={"team.id": "core"}))
     assert (None, [("team.id", "core")]) == (row["team"], row["resource_attributes"])

@@ -15,7 +15,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from llmcost.ingest.check import MalformedRequest, check_traces
-from llmcost.ingest.columns import EVENTS_BY_DAY, SPANS_BY_DAY, Decoded, Decoder
+from llmcost.ingest.columns import Decoded, Decoder
+from llmcost.ingest.records import EVENTS_BY_DAY, SPANS_BY_DAY
 from llmcost.ingest.wire import Signal
 from llmcost.models import conventions, schema
 from llmcost.models.settings import Landing

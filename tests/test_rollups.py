@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pytest
 from support.lakes import SmallLake
-from support.otlp import NOON, SpanOf, call, span_id
+from support.spans import NOON, SpanOf, call, span_id
 
 from llmcost.models.errors import UsageError
 

@@ -15,7 +15,7 @@ from llmcost.models.settings import Settings
 from llmcost.sql import Warehouse
 
 from .captures import RawRequest
-from .otlp import SpanOf, request
+from .spans import SpanOf, request
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 """The clock of the lakes' warehouses."""

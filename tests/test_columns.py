@@ -269,6 +269,11 @@ def test_a_value_in_a_python_dictionary_is_read() -> None:
     assert [("metadata.requester_metadata", requester)] == row["attributes"]
 
 
+def test_every_python_dictionary_of_a_batch_is_read_however_many() -> None:
+    rows = column("user_id", *({"metadata": f"{{'user_id': \"it's {n}\"}}"} for n in range(12_000)))
+    assert [f"it's {n}" for n in range(12_000)] == rows
+
+
 def test_words_inside_python_strings_are_not_taken_for_constants() -> None:
     texts = ["{'user_id': 'None, True', 'x': None}", "{'user_id': 'Truest'}", "{'user_id': 'is True'}"]
     assert ["None, True", "Truest", "is True"] == column("user_id", *({"metadata": text} for text in texts))

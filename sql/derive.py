@@ -100,7 +100,7 @@ def _derive(
     _group_candidates(con, day)
     for name in _AFTER_GROUPS:
         _table(con, name, day)
-    _price(con, rules)
+    load_prices(con, rules)
     for name in ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans"):
         _table(con, name, day)
 
@@ -120,7 +120,7 @@ def _group_candidates(con: duckdb.DuckDBPyConnection, day: date) -> None:
     _table(con, "groups", day, "call_groups")
 
 
-def _price(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
+def load_prices(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
     """Resolve the distinct prices in Python, by the library; the arithmetic stays in SQL."""
     rows = con.execute(read(CHAIN / "price_requests.sql").text).fetchall()
     keys = [PriceKey(*row) for row in sorted(rows, key=repr)]

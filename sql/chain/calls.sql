@@ -29,14 +29,14 @@ rated as (
                 then cast(
                     round(
                         rates.per_request
-                        + rates.input * cast(coalesce(keyed.input_tokens, 0) as decimal(12, 0))
-                        + rates.cache_read * cast(coalesce(keyed.cache_read_tokens, 0) as decimal(12, 0))
-                        + rates.cache_write_5m * cast(coalesce(keyed.cache_write_5m_tokens, 0) as decimal(12, 0))
-                        + rates.cache_write_1h * cast(coalesce(keyed.cache_write_1h_tokens, 0) as decimal(12, 0))
-                        + rates.audio_input * cast(coalesce(keyed.audio_input_tokens, 0) as decimal(12, 0))
-                        + rates.output * cast(coalesce(keyed.output_tokens, 0) as decimal(12, 0))
-                        + rates.reasoning * cast(coalesce(keyed.reasoning_tokens, 0) as decimal(12, 0))
-                        + rates.audio_output * cast(coalesce(keyed.audio_output_tokens, 0) as decimal(12, 0)),
+                        + rates.input * cast(coalesce(keyed.input_tokens, 0) as decimal(10, 0))
+                        + rates.cache_read * cast(coalesce(keyed.cache_read_tokens, 0) as decimal(10, 0))
+                        + rates.cache_write_5m * cast(coalesce(keyed.cache_write_5m_tokens, 0) as decimal(10, 0))
+                        + rates.cache_write_1h * cast(coalesce(keyed.cache_write_1h_tokens, 0) as decimal(10, 0))
+                        + rates.audio_input * cast(coalesce(keyed.audio_input_tokens, 0) as decimal(10, 0))
+                        + rates.output * cast(coalesce(keyed.output_tokens, 0) as decimal(10, 0))
+                        + rates.reasoning * cast(coalesce(keyed.reasoning_tokens, 0) as decimal(10, 0))
+                        + rates.audio_output * cast(coalesce(keyed.audio_output_tokens, 0) as decimal(10, 0)),
                         9
                     ) as decimal(18, 9)
                 )
@@ -153,6 +153,8 @@ select
         when booked.is_estimated then 'usage_estimated_by_library'
         when not booked.has_usage then 'usage_missing'
         when coalesce(booked.response_model, booked.gateway_model, booked.request_model) is null then 'model_missing'
+        when booked.price_source = 'own' then 'before_first_own_price'
+        when booked.price_source = 'list' then 'not_priced_by_tokens'
         else 'model_not_in_price_book'
     end as unpriced_reason, -- why cost_usd is NULL
     booked.price_book, -- list and layers that priced it

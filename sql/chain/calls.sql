@@ -11,6 +11,18 @@ keyed as (
         price_keys.priced_model,
         price_keys.price_source,
         coalesce(requests.input_tokens, 0) + coalesce(requests.output_tokens, 0) > 0 as has_usage,
+        -- a billion tokens in one request is a broken counter, and would not fit the money's digits
+        least(
+            coalesce(requests.input_tokens, 0), coalesce(requests.output_tokens, 0),
+            coalesce(requests.cache_read_tokens, 0), coalesce(requests.cache_write_5m_tokens, 0),
+            coalesce(requests.cache_write_1h_tokens, 0), coalesce(requests.audio_input_tokens, 0),
+            coalesce(requests.reasoning_tokens, 0), coalesce(requests.audio_output_tokens, 0)
+        ) >= 0
+        and greatest(
+            requests.input_tokens, requests.output_tokens, requests.cache_read_tokens,
+            requests.cache_write_5m_tokens, requests.cache_write_1h_tokens, requests.audio_input_tokens,
+            requests.reasoning_tokens, requests.audio_output_tokens
+        ) < 1000000000 as is_plausible,
     from requests
     left join price_keys
         on requests.provider is not distinct from price_keys.provider
@@ -25,7 +37,7 @@ rated as (
     select
         keyed.*,
         case
-            when keyed.has_usage and rates.price_key is not null
+            when keyed.has_usage and keyed.is_plausible and rates.price_key is not null
                 then cast(
                     round(
                         rates.per_request
@@ -152,6 +164,7 @@ select
         when booked.cost_basis is not null then null
         when booked.is_estimated then 'usage_estimated_by_library'
         when not booked.has_usage then 'usage_missing'
+        when not booked.is_plausible then 'usage_implausible'
         when coalesce(booked.response_model, booked.gateway_model, booked.request_model) is null then 'model_missing'
         when booked.price_source = 'own' then 'before_first_own_price'
         when booked.price_source = 'list' then 'not_priced_by_tokens'

@@ -33,6 +33,7 @@ _STEPS = ("loaded_spans", "repeated_spans", "span_classes", "tree_spans", "model
 _AFTER_GROUPS = ("aggregate_candidates", "wrappers", "members", "requests", "owners")
 _MOST_TOKENS = 10**15
 """What a larger count is read as, so that no sum of counts overflows; calls.sql prices no such call."""
+_MOST_TWIN_ROUNDS = 50
 _TYPES = {"string": "varchar", "int64": "bigint", "double": "double", "bool": "boolean"}
 
 
@@ -113,13 +114,16 @@ def _table(con: duckdb.DuckDBPyConnection, name: str, day: date, file: str | Non
 
 
 def _group_candidates(con: duckdb.DuckDBPyConnection, day: date) -> None:
-    """Pairs by id and nesting first; overlapping twins only between the groups those leave."""
+    """Pairs by id and nesting first; then overlapping twins between the groups those leave, round by round."""
     _table(con, "same_request", day)
-    con.execute("create or replace view pairs as from same_request")
-    _table(con, "nested_groups", day, "call_groups")
-    _table(con, "overlapping_twins", day)
-    con.execute("create or replace view pairs as from same_request union all from overlapping_twins")
+    con.execute("create or replace table pairs as from same_request")
     _table(con, "groups", day, "call_groups")
+    for _ in range(_MOST_TWIN_ROUNDS):
+        _table(con, "overlapping_twins", day)
+        found = con.execute("insert into pairs from overlapping_twins").fetchall()
+        if found == [(0,)]:
+            break
+        _table(con, "groups", day, "call_groups")
 
 
 def load_prices(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:

@@ -1,0 +1,114 @@
+"""A result on its way out: rows, what their columns mean, and the lines that say how far to trust them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ..models.errors import UsageError
+from . import figures
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ..sql.answers import Answer, PriceView, RollupInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Rows to write in any format.
+
+    `facts` are the JSON object's keys beside `rows`; `notes` are the lines people read under the table.
+    """
+
+    table: pa.Table
+    units: Mapping[str, str | None] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    title: str | None = None
+
+
+def of_answer(answer: Answer, now: datetime) -> Sheet:
+    """A rollup's answer with its coverage."""
+    coverage, window = answer.coverage, answer.window
+    return Sheet(
+        table=answer.table,
+        units={column.name: column.unit for column in answer.info.columns},
+        facts={
+            "rollup": answer.info.name,
+            "window": {"since": window.since, "until": window.until},
+            "coverage": {
+                "calls": coverage.calls,
+                "cost_usd": coverage.cost_usd,
+                "unpriced_calls": coverage.unpriced_calls,
+                "unpriced_tokens": coverage.unpriced_tokens,
+                "unattributed": dict(coverage.unattributed),
+                "newest_span_at": coverage.newest_span_at,
+                "latest_received_at": coverage.latest_received_at,
+            },
+        },
+        notes=coverage_lines(answer, now),
+        title=f"{answer.info.name}: {answer.info.sentence}",
+    )
+
+
+def coverage_lines(answer: Answer, now: datetime) -> tuple[str, ...]:
+    """What stands under every rollup: the window, the total, what has no price, no owner, and how fresh it is."""
+    coverage, window = answer.coverage, answer.window
+    lines = [
+        f"{figures.moment(window.since)} to {figures.moment(window.until)}: "
+        f"{coverage.calls:,} calls, {figures.money(coverage.cost_usd)} in all"
+    ]
+    if coverage.unpriced_calls:
+        lines.append(
+            f"no price known for {coverage.unpriced_calls:,} calls with {coverage.unpriced_tokens:,} tokens: "
+            "they are in no cost above"
+        )
+    if coverage.unattributed:
+        parts = (f"{name} {figures.share(part)}" for name, part in coverage.unattributed.items())
+        lines.append(f"share of cost without an owner: {', '.join(parts)}")
+    if coverage.newest_span_at:
+        newest = f"newest span {figures.ago(coverage.newest_span_at, now)}"
+        received = coverage.latest_received_at
+        lines.append(newest + (f", last received {figures.ago(received, now)}" if received else ""))
+    return tuple(lines)
+
+
+def of_rollups(rollups: Sequence[RollupInfo], name: str | None) -> Sheet:
+    """Every rollup in a sentence, or the columns of the one called `name`.
+
+    Raises UsageError where there is none of that name.
+    """
+    import pyarrow as pa  # noqa: PLC0415  start-up time
+
+    if name is None:
+        listed = [{"rollup": info.name, "answers": info.sentence, "one row for": info.grain} for info in rollups]
+        return Sheet(pa.Table.from_pylist(listed))
+    chosen = next((info for info in rollups if info.name == name), None)
+    if chosen is None:
+        near = difflib.get_close_matches(name, [info.name for info in rollups], n=2, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else "llmcost rollup --list names them"
+        raise UsageError(f'no rollup is called "{name}": {hint}')
+    columns = [{"column": c.name, "meaning": c.meaning, "unit": c.unit} for c in chosen.columns]
+    notes = (
+        f"one row for: {chosen.grain}",
+        f"reads: {', '.join(chosen.reads)}",
+        f"--group-by takes: {', '.join(chosen.group_by) or 'nothing'}",
+        f"defined in: {chosen.path}",
+    )
+    return Sheet(pa.Table.from_pylist(columns), notes=notes, title=f"{chosen.name}: {chosen.sentence}")
+
+
+def of_prices(view: PriceView) -> Sheet:
+    """What a model costs, and where that is written."""
+    facts = {"provider": view.provider, "model": view.model, "matched": view.matched}
+    return Sheet(
+        view.rows,
+        units={name: "USD" for name in view.rows.column_names if name.endswith("_usd")},
+        facts=facts | {"source": view.source, "price_book": view.price_book},
+        notes=(f"price book {view.price_book}, source: {view.source}",),
+        title=f"{view.model} is priced as {view.matched}" if view.matched else f"{view.model} has no price",
+    )

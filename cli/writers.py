@@ -1,0 +1,270 @@
+"""Sheets as terminal tables, CSV, JSON, Parquet and Markdown, to stdout or to a file that appears whole.
+
+Rows go to stdout and everything else to stderr, so that a pipe carries rows only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import sys
+import tempfile
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from ..models.errors import UsageError
+from . import figures
+from .options import Format
+from .sheet import Sheet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_EXTENSIONS = {
+    ".csv": Format.CSV,
+    ".json": Format.JSON,
+    ".parquet": Format.PARQUET,
+    ".md": Format.MD,
+    ".txt": Format.TABLE,
+}
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def deliver(sheet: Sheet, format_: Format | None, output: Path | None) -> None:
+    """Write `sheet` where and how the options say.
+
+    Raises UsageError for an extension that names no format, and for Parquet on a terminal.
+    """
+    chosen = choose_format(format_, output)
+    if output is None and chosen is Format.TABLE:
+        print_table(sheet, sys.stdout)
+        return
+    content = render(sheet, chosen)
+    if output is not None:
+        write_whole(output, content)
+        print(f"wrote {sheet.table.num_rows:,} rows to {output}", file=sys.stderr)  # noqa: T201
+    elif chosen is Format.PARQUET and sys.stdout.isatty():
+        raise UsageError("Parquet is not for a terminal: add --output FILE.parquet, or pipe it")
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    if chosen in (Format.CSV, Format.PARQUET):
+        for note in sheet.notes:
+            print(note, file=sys.stderr)  # noqa: T201
+
+
+def choose_format(format_: Format | None, output: Path | None) -> Format:
+    """The format asked for, else the one the file's extension names, else a table.
+
+    >>> choose_format(None, Path("week.csv")).value, choose_format(Format.JSON, Path("week.csv")).value
+    ('csv', 'json')
+    """
+    if format_ is not None or output is None:
+        return format_ or Format.TABLE
+    try:
+        return _EXTENSIONS[output.suffix.lower()]
+    except KeyError:
+        raise UsageError(
+            f'cannot tell the format of "{output}": end it in {", ".join(_EXTENSIONS)}, or add --format'
+        ) from None
+
+
+def render(sheet: Sheet, format_: Format) -> bytes:
+    """The bytes of `sheet` in this format; text is UTF-8."""
+    match format_:
+        case Format.CSV:
+            return _csv(sheet.table).encode()
+        case Format.JSON:
+            return _json(sheet).encode()
+        case Format.PARQUET:
+            return _parquet(sheet.table)
+        case Format.MD:
+            return _markdown(sheet).encode()
+        case Format.TABLE:
+            text = io.StringIO()
+            print_table(sheet, text)
+            return text.getvalue().encode()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that no reader, and no crash, ever sees half of it.
+
+    Raises UsageError where the folder does not take it.
+    """
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        raise UsageError(f'cannot write "{path}": {error.strerror}') from error
+
+
+def print_table(sheet: Sheet, stream: TextIO) -> None:
+    """A table for people: coloured and fitted to a terminal, plain and unshortened anywhere else."""
+    from rich import box  # noqa: PLC0415  start-up time
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    is_terminal = stream.isatty()
+    console = Console(file=stream, highlight=False, width=None if is_terminal else 10_000)
+    grid = Table(
+        box=box.SIMPLE_HEAD if is_terminal else None,
+        title=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style="bold",
+        show_edge=False,
+    )
+    cells = _cells(sheet)
+    for name in sheet.table.column_names:
+        right = _is_numeric(sheet.table.schema.field(name).type)
+        grid.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in zip(*cells, strict=True):
+        grid.add_row(*map(Text, row))
+    if sheet.title:
+        console.print(Text(sheet.title, style="bold"), end="\n\n")
+    with console.capture() as capture:
+        console.print(grid)
+    if sheet.table.num_rows:
+        stream.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+    else:
+        console.print("no rows")
+    if sheet.notes:
+        console.print()
+    for note in sheet.notes:
+        console.print(Text(note, style="dim"))
+
+
+def _cells(sheet: Sheet) -> list[list[str]]:
+    from ..models.schema import DIMENSIONS  # noqa: PLC0415  start-up time
+
+    return [
+        figures.column_of(
+            sheet.table.column(name).to_pylist(),
+            name=name,
+            unit=sheet.units.get(name),
+            is_dimension=name in DIMENSIONS,
+        )
+        for name in sheet.table.column_names
+    ]
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    import pyarrow as pa  # noqa: PLC0415  start-up time
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _csv(table: pa.Table) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.column_names)
+    for row in table.to_pylist():
+        writer.writerow([_csv_cell(value) for value in row.values()])
+    return text.getvalue()
+
+
+def _csv_cell(value: object) -> object:
+    """One cell; text that a spreadsheet would run as a formula gets a leading apostrophe.
+
+    >>> _csv_cell("=1+1"), _csv_cell("refund-bot"), _csv_cell(Decimal("-0.5")), _csv_cell(None)
+    ("'=1+1", 'refund-bot', '-0.5', '')
+    """
+    match value:
+        case None:
+            return ""
+        case Decimal():
+            return f"{value:f}"
+        case datetime() | date():
+            return value.isoformat()
+        case list():
+            return _csv_cell(json.dumps(value, default=_jsonable, ensure_ascii=False))
+        case str() if value.startswith(_FORMULA_STARTS):
+            return f"'{value}"
+        case _:
+            return value
+
+
+def _json(sheet: Sheet) -> str:
+    facts = dict(sheet.facts)
+    coverage = facts.pop("coverage", None)
+    whole = facts | {"rows": sheet.table.to_pylist()} | ({} if coverage is None else {"coverage": coverage})
+    return json.dumps(_finite(whole), default=_jsonable, ensure_ascii=False, indent=2) + "\n"
+
+
+def _jsonable(value: object) -> str:
+    match value:
+        case Decimal():
+            return f"{value:f}"
+        case datetime() | date():
+            return value.isoformat()
+        case bytes():
+            return value.hex()
+        case _:
+            return str(value)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: both become null."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value
+
+
+def _parquet(table: pa.Table) -> bytes:
+    import pyarrow.parquet as pq  # noqa: PLC0415  start-up time
+
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _markdown(sheet: Sheet) -> str:
+    names = sheet.table.column_names
+    rules = ("---:" if _is_numeric(sheet.table.schema.field(name).type) else "---" for name in names)
+    lines = [f"**{_escaped(sheet.title)}**", ""] if sheet.title else []
+    lines += [_markdown_row(names), _markdown_row(rules)]
+    lines += [_markdown_row(map(_escaped, row)) for row in zip(*_cells(sheet), strict=True)]
+    if sheet.notes:
+        lines += ["", *(f"{_escaped(note)}  " for note in sheet.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_row(cells: Any) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _escaped(text: str) -> str:
+    """Text that stays text in a Markdown table.
+
+    >>> _escaped("a|b <c>")
+    'a\\\\|b &lt;c>'
+    """
+    flat = " ".join(text.split())
+    for mark, safe in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("*", "\\*"), ("`", "\\`"), ("[", "\\[")):
+        flat = flat.replace(mark, safe)
+    return flat

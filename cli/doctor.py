@@ -1,4 +1,4 @@
-"""`llmcost doctor`: is the lake well?"""
+"""`llmcost doctor`: whether the lake is well."""
 
 from __future__ import annotations
 

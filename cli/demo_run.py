@@ -22,8 +22,8 @@ from .demo_truth import Accuracy, CountedCall, compare, of_ledger, read_recorded
 from .demo_week import Week, tell
 from .receiver_process import receiver
 from .sheet import of_answer
+from .tables import print_table
 from .waiting import progress_bar
-from .writers import print_table
 
 try:
     from .demo_send import Recording, read_recordings, send_recordings, send_week

@@ -13,15 +13,16 @@ import math
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from ..models.errors import UsageError
-from . import figures
 from .options import Format
 from .sheet import Sheet
+from .tables import print_table, text_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,63 +117,6 @@ def write_whole(path: Path, content: bytes) -> None:
         raise UsageError(f'cannot write "{path}": {error.strerror}') from error
 
 
-def print_table(sheet: Sheet, stream: TextIO) -> None:
-    """A table for people: coloured and fitted to a terminal, plain and unshortened anywhere else."""
-    from rich import box  # noqa: PLC0415  start-up time
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    is_terminal = stream.isatty()
-    console = Console(file=stream, highlight=False, width=None if is_terminal else 10_000)
-    grid = Table(
-        box=box.SIMPLE_HEAD if is_terminal else None,
-        title=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-        header_style="bold",
-        show_edge=False,
-    )
-    cells = _cells(sheet)
-    for name in sheet.table.column_names:
-        right = _is_numeric(sheet.table.schema.field(name).type)
-        grid.add_column(name, justify="right" if right else "left", overflow="fold")
-    for row in zip(*cells, strict=True):
-        grid.add_row(*map(Text, row))
-    if sheet.title:
-        console.print(Text(sheet.title, style="bold"), end="\n\n")
-    with console.capture() as capture:
-        console.print(grid)
-    if sheet.table.num_rows:
-        stream.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
-    else:
-        console.print("no rows")
-    if sheet.notes:
-        console.print()
-    for note in sheet.notes:
-        console.print(Text(note, style="dim"))
-
-
-def _cells(sheet: Sheet) -> list[list[str]]:
-    from ..models.schema import DIMENSIONS  # noqa: PLC0415  start-up time
-
-    return [
-        figures.column_of(
-            sheet.table.column(name).to_pylist(),
-            name=name,
-            unit=sheet.units.get(name),
-            is_dimension=name in DIMENSIONS,
-        )
-        for name in sheet.table.column_names
-    ]
-
-
-def _is_numeric(kind: pa.DataType) -> bool:
-    import pyarrow as pa  # noqa: PLC0415  start-up time
-
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-
 def _csv(table: pa.Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -244,17 +188,20 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _markdown(sheet: Sheet) -> str:
-    names = sheet.table.column_names
-    rules = ("---:" if _is_numeric(sheet.table.schema.field(name).type) else "---" for name in names)
+    columns = text_columns(sheet)
     lines = [f"**{_escaped(sheet.title)}**", ""] if sheet.title else []
-    lines += [_markdown_row(names), _markdown_row(rules)]
-    lines += [_markdown_row(map(_escaped, row)) for row in zip(*_cells(sheet), strict=True)]
+    lines.append(_markdown_row([column.name for column in columns]))
+    lines.append(_markdown_row(["---:" if column.is_number else "---" for column in columns]))
+    lines += [
+        _markdown_row([_escaped(cell) for cell in row])
+        for row in zip(*(column.cells for column in columns), strict=True)
+    ]
     if sheet.notes:
         lines += ["", *(f"{_escaped(note)}  " for note in sheet.notes)]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_row(cells: Any) -> str:
+def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 

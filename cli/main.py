@@ -86,7 +86,16 @@ def run() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except BrokenPipeError:
-        # Python flushes stdout once more at exit; give that flush somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+        code = _reader_left()
+    except SystemExit as stop:
+        # The library turns a closed pipe into an exit of its own.
+        if not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        code = _reader_left()
     sys.exit(code)
+
+
+def _reader_left() -> int:
+    """Python flushes stdout once more at exit; give that flush somewhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 141

@@ -8,7 +8,7 @@ import typer
 
 from .options import ConfigOption, FormatOption, LakeOption, OutputOption, open_warehouse
 
-app = typer.Typer(name="prices", help="Show what models cost, and where that is written.", rich_markup_mode=None)
+app = typer.Typer(name="prices", rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)

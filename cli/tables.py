@@ -10,6 +10,8 @@ from .sheet import Sheet
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from rich.console import Console
+    from rich.table import Table
 
 _GAP = 2
 _KEPT = 3
@@ -96,9 +98,7 @@ def print_table(sheet: Sheet, stream: TextIO) -> None:
     if sheet.title:
         console.print(Text(sheet.title, style="bold"), end="\n\n")
     if sheet.table.num_rows:
-        with console.capture() as capture:
-            console.print(grid)
-        stream.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+        print_grid(console, grid)
     else:
         console.print("no rows")
     notes = [*sheet.notes, *_left_out(every, told, shown)]
@@ -106,6 +106,13 @@ def print_table(sheet: Sheet, stream: TextIO) -> None:
         console.print()
     for note in notes:
         console.print(Text(note, style="dim"))
+
+
+def print_grid(console: Console, grid: Table) -> None:
+    """Print a grid without the blanks that fill its last column."""
+    with console.capture() as capture:
+        console.print(grid)
+    console.file.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
 
 
 def _broken(heading: str, width: int) -> list[str]:

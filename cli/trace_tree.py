@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from . import figures
+from .tables import print_grid
 
 if TYPE_CHECKING:
     from ..sql.answers import TraceSpan, TraceView
@@ -29,7 +30,7 @@ def print_trace(view: TraceView) -> None:
     for span in view.spans:
         style = "red" if span.status == "ERROR" else ("" if span.billed else "dim")
         grid.add_row(*(Text(cell, style=style) for cell in _row(span, places)))
-    console.print(grid)
+    print_grid(console, grid)
     console.print()
     for line in summary(view):
         console.print(Text(line))

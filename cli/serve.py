@@ -1,0 +1,53 @@
+"""`llmcost serve`: receive OTLP and land it in the lake."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from .options import ConfigOption, LakeOption
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def serve(
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    grpc: Annotated[
+        str | None,
+        typer.Option(
+            "--grpc",
+            metavar="HOST:PORT",
+            help="Address of OTLP/gRPC; port 0 takes a free one.",
+            show_default="127.0.0.1:4317",
+        ),
+    ] = None,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="Log lines on stderr: key=value text, or JSON.")
+    ] = LogFormat.TEXT,
+) -> None:
+    """Receive OTLP traces over gRPC and land them in the lake.
+
+    A request is answered OK once it is on disk; it can be queried some two seconds later. Ctrl-C or SIGTERM lands
+    what was received, for at most server.stop_seconds; the next start lands the rest.
+
+    \b
+    Examples:
+      llmcost serve
+      llmcost serve --lake /srv/llmcost --grpc 0.0.0.0:4317 --log-format json
+      OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 python your_agent.py
+    """
+    from ..ingest import serve as server  # noqa: PLC0415  start-up time
+    from ..models.settings import load  # noqa: PLC0415
+
+    settings = load(config, lake=lake)
+    if grpc is not None:
+        settings = settings.model_copy(update={"server": settings.server.model_copy(update={"grpc": grpc})})
+    server.serve(settings, lake=settings.lake, log_format=log_format.value)

@@ -1,0 +1,1 @@
+"""What several tests need: recorded captures, small lakes, reference arithmetic."""

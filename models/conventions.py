@@ -77,6 +77,7 @@ class Conventions:
     span_rules: tuple[SpanRule, ...]
     accounting: tuple[AccountingRule, ...]
     providers: tuple[tuple[str, str | None], ...]
+    evaluator_scopes: tuple[str, ...]
     content_keys: tuple[str, ...]
     cost_ignores_cache: tuple[str, ...]
     fingerprint: str
@@ -128,6 +129,7 @@ def load(extra: Mapping[str, Any] | None = None) -> Conventions:
         providers=tuple(
             (glob, name or None) for glob, name in [*own.get("providers", {}).items(), *base["providers"].items()]
         ),
+        evaluator_scopes=(*own.get("evaluators", {}).get("scopes", ()), *base["evaluators"]["scopes"]),
         content_keys=(*own.get("content", {}).get("keys", ()), *base["content"]["keys"]),
         cost_ignores_cache=(
             *own.get("reported_cost", {}).get("ignores_cache", ()),

@@ -1,0 +1,172 @@
+"""Attribute lists of spans, events, log records and resources as one flat, decoded table grouped by key."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import translate
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ..models.conventions import Conventions
+from ..models.settings import Landing
+from .anyvalue import Kind, TextPool, Values, decode
+from .notes import Notes
+from .ragged import REPLACED, Integers, cut_texts, row_of_each, take, text_map
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Attributes as they came: entry `i` belongs to row `rows[i]`, rows ascend, order is the sender's."""
+
+    rows: Integers
+    keys: pa.BinaryArray
+    values: pa.BinaryArray
+
+    @classmethod
+    def of(cls, entries: pa.StructArray, offsets: Integers) -> Encoded:
+        """Lists of {key, value}: row `r` has `entries[offsets[r]:offsets[r + 1]]`."""
+        return cls(row_of_each(offsets), entries.field("key"), entries.field("value"))
+
+    def and_also(self, key: str, values: pa.BinaryArray, rows: Integers) -> Encoded:
+        """With one more attribute, `key`, at the end of each of `rows`."""
+        if not len(rows):
+            return self
+        everything = np.concatenate([self.rows, rows])
+        order = np.argsort(everything, kind="stable")
+        added = pa.array([key.encode()], pa.binary()).take(pa.array(np.zeros(len(rows), np.int64)))
+        return Encoded(
+            everything[order],
+            pa.concat_arrays([self.keys, added]).take(pa.array(order)),
+            pa.concat_arrays([self.values, values]).take(pa.array(order)),
+        )
+
+
+class KeyRules:
+    """What is done with an attribute by its key alone, decided once for each distinct key."""
+
+    def __init__(self, conventions: Conventions, content_policy: str) -> None:
+        self._read = conventions.keys
+        globs = conventions.content_keys if content_policy != "keep" else ()
+        self._content = re.compile("|".join(map(translate, globs)) or r"(?!)")
+        self.is_content = lru_cache(maxsize=65536)(self._matches_content)
+
+    def _matches_content(self, key: str) -> bool:
+        return self._content.match(key) is not None
+
+    def is_unread(self, key: str) -> bool:
+        """Whether a value under this key need not even be decoded."""
+        return self.is_content(key) and key not in self._read
+
+
+class Attributes:
+    """Decoded attributes of `height` rows.
+
+    Of several attributes with one key in one row the last counts, as in the OpenTelemetry SDKs; the earlier
+    ones are dropped (`duplicate_key`), since a map with a key twice is no map.
+    """
+
+    def __init__(self, encoded: Encoded, height: int, rules: KeyRules, landing: Landing, notes: Notes) -> None:
+        self.height = height
+        self.rows = encoded.rows
+        self.pool = TextPool()
+        self._rules = rules
+        self._notes = notes
+        self._limit = landing.max_value_bytes
+        self.keys, self._key_of = self._distinct_keys(encoded.keys)
+        self._code_of = {key: code for code, key in enumerate(self.keys)}
+        self._left = np.ones(len(self.rows), np.bool_)
+        self._drop_beyond(landing.max_attributes)
+        self._group()
+        unread = np.array([rules.is_unread(key) for key in self.keys], np.bool_)
+        wanted = self._left & ~unread[self._key_of] if unread.any() else self._left
+        self.values: Values = decode(encoded.values, np.flatnonzero(wanted), self.pool)
+        notes.add("invalid_utf8", self.rows[self.values.invalid_utf8])
+        notes.add("bad_value", self.rows[self.values.kinds == Kind.BAD])
+
+    def find(self, key: str) -> Integers:
+        """Positions of the attributes with this key, at most one a row, rows ascending."""
+        code = self._code_of.get(key)
+        if code is None:
+            return np.zeros(0, np.int64)
+        group = self._order[self._bounds[code] : self._bounds[code + 1]]
+        return group[self._left[group]] if self._some_dropped else group
+
+    def below(self, prefix: str) -> Integers:
+        """Positions of the attributes whose key starts with `prefix`, ascending."""
+        found = [self.find(key) for key in self.keys if key.startswith(prefix)]
+        return np.sort(np.concatenate(found)) if found else np.zeros(0, np.int64)
+
+    def cut_long_values(self) -> None:
+        """Cut texts to the limit. Comes after everything that needs a value whole."""
+        texts, long = cut_texts(self.pool.texts(), self._limit)
+        if not len(long):
+            return
+        self.pool.replace(texts)
+        cut = np.flatnonzero(np.isin(self.values.text_at, long) & self._left)
+        content = np.array([self._rules.is_content(key) for key in self.keys], np.bool_)
+        self._notes.add("value_cut", self.rows[cut[~content[self._key_of[cut]]]])
+
+    def map_of(self, positions: Integers, *, cut_prefix: int = 0, empty_is_null: bool = False) -> pa.MapArray:
+        """The attributes at `positions` (ascending) as a map column of texts."""
+        keys = pa.array([key[cut_prefix:] for key in self.keys], pa.string())
+        return text_map(
+            self.rows[positions],
+            self.height,
+            keys.take(pa.array(self._key_of[positions])),
+            self.texts(self.values.text_at[positions]),
+            empty_is_null=empty_is_null,
+        )
+
+    def texts(self, text_at: Integers) -> pa.StringArray:
+        """Texts of the pool by index, NULL where negative."""
+        return take(self.pool.texts(), text_at)
+
+    def take_out(self, positions: Integers) -> None:
+        """These stand in a column of their own now."""
+        self._left[positions] = False
+
+    def rest(self) -> pa.MapArray:
+        """What was not taken out, content aside."""
+        content = np.array([self._rules.is_content(key) for key in self.keys], np.bool_)
+        left = self._left & ~content[self._key_of] if content.any() else self._left
+        return self.map_of(np.flatnonzero(left))
+
+    def _distinct_keys(self, keys: pa.BinaryArray) -> tuple[list[str], npt.NDArray[np.int32]]:
+        encoded = keys.dictionary_encode()
+        codes = np.asarray(encoded.indices)
+        distinct = encoded.dictionary.to_pylist()
+        texts = [key.decode("utf-8", "replace") for key in distinct]
+        if any(REPLACED in text for text in texts):
+            invalid = np.array([text.encode() != key for text, key in zip(texts, distinct, strict=True)], np.bool_)
+            self._notes.add("invalid_utf8", self.rows[invalid[codes]])
+            unique = {text: code for code, text in enumerate(dict.fromkeys(texts))}
+            codes = np.array([unique[text] for text in texts], np.int32)[codes]
+            texts = list(unique)
+        return texts, codes
+
+    def _drop_beyond(self, limit: int) -> None:
+        counts = np.bincount(self.rows, minlength=self.height)
+        if counts.max(initial=0) > limit:
+            place = np.arange(len(self.rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+            self._left &= place < limit
+            self._notes.add("attributes_dropped", counts > limit)
+
+    def _group(self) -> None:
+        """Order the positions by key, rows ascending within a key, and drop all but the last of a key in a row."""
+        # numpy sorts 16-bit integers by radix, an order of magnitude faster than wider ones.
+        codes = self._key_of.astype(np.uint16) if len(self.keys) <= 0xFFFF else self._key_of
+        self._order = np.argsort(codes, kind="stable")
+        self._some_dropped = not self._left.all()
+        if self._some_dropped:
+            self._order = self._order[self._left[self._order]]
+        sorted_codes, sorted_rows = codes[self._order], self.rows[self._order]
+        again = (sorted_codes[1:] == sorted_codes[:-1]) & (sorted_rows[1:] == sorted_rows[:-1])
+        if again.any():
+            self._left[self._order[:-1][again]] = False
+            self._notes.add("duplicate_key", sorted_rows[1:][again])
+            self._some_dropped = True
+        self._bounds = np.searchsorted(sorted_codes, np.arange(len(self.keys) + 1))

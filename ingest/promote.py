@@ -1,0 +1,284 @@
+"""Attributes into the promoted columns, by the conventions table.
+
+For each column the spellings are tried in order; a row takes the first that holds something usable. What
+was taken leaves the `attributes` map, what lost or could not be used stays there as it was sent.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..models import schema
+from ..models.conventions import Conventions, Spelling
+from .anyvalue import Kind
+from .attributes import Attributes
+from .carriers import WHOLE, Carriers
+from .notes import Notes
+from .ragged import Integers, Mask, offsets_and_bytes, take
+
+# Bounded on purpose: what matches always parses, and never overflows a double.
+_NUMBER = r"^\s*-?[0-9]{1,40}(\.[0-9]{0,40})?([eE][+-]?[0-9]{1,2})?\s*$"
+_EXACT_DOUBLE = float(2**53)
+_BLANK_WORDS = tuple(np.frombuffer(word, "<u4")[0] for word in (b"None", b"null"))
+_FALSE_AND_TRUE = pa.array(["false", "miss", "0", "true", "hit", "1"])
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """What one spelling offers: for each row its value's place in the pool, and the number if it is one."""
+
+    rows: Integers
+    text_at: Integers
+    kinds: Integers
+    ints: npt.NDArray[np.int64]
+    doubles: npt.NDArray[np.float64]
+    positions: Integers | None
+    """The attributes to take out of the map; None where the value is only a part of one."""
+
+    def keep(self, chosen: Mask) -> _Candidates:
+        positions = None if self.positions is None else self.positions[chosen]
+        return _Candidates(
+            self.rows[chosen],
+            self.text_at[chosen],
+            self.kinds[chosen],
+            self.ints[chosen],
+            self.doubles[chosen],
+            positions,
+        )
+
+
+class Promoter:
+    """Fills the promoted columns of one table of attributes after another."""
+
+    def __init__(self, conventions: Conventions) -> None:
+        self._spellings = {column.name: conventions.spellings.get(column.name, ()) for column in schema.PROMOTED}
+        self._paths: dict[str, list[str]] = {}
+        for spelling in dict.fromkeys(s for found in self._spellings.values() for s in found if s.path is not None):
+            self._paths.setdefault(spelling.key, []).append(str(spelling.path))
+        self._carriers = Carriers()
+
+    def promote(self, attributes: Attributes, notes: Notes) -> dict[str, pa.Array]:
+        """All promoted columns by name; what they took is out of `attributes.rest()` afterwards."""
+        return _Promotion(attributes, notes, self._open_carriers(attributes)).columns(self._spellings)
+
+    def _open_carriers(self, attributes: Attributes) -> dict[Spelling, _Candidates]:
+        """Every path spelling that is present, read while its carrier is still whole."""
+        opened: dict[Spelling, _Candidates] = {}
+        values = attributes.values
+        for key, paths in self._paths.items():
+            positions = attributes.find(key)
+            positions = positions[values.text_at[positions] >= 0]
+            if not len(positions):
+                continue
+            texts = attributes.texts(values.text_at[positions])
+            for path, found in zip(paths, self._carriers.read(texts, paths), strict=True):
+                at = np.flatnonzero(np.asarray(found.is_valid()))
+                base = attributes.pool.add(found)
+                opened[Spelling(key, path)] = _Candidates(
+                    rows=attributes.rows[positions[at]],
+                    text_at=base + at,
+                    kinds=np.full(len(at), Kind.STRING, np.uint8),
+                    ints=np.zeros(len(at), np.int64),
+                    doubles=np.zeros(len(at)),
+                    positions=positions[at] if path == WHOLE else None,
+                )
+        return opened
+
+
+class _Promotion:
+    """One table of attributes being promoted."""
+
+    def __init__(self, attributes: Attributes, notes: Notes, opened: dict[Spelling, _Candidates]) -> None:
+        self._attributes = attributes
+        self._notes = notes
+        self._opened = opened
+        attributes.cut_long_values()
+        self._offsets, self._octets = offsets_and_bytes(attributes.pool.texts())
+
+    def columns(self, spellings: dict[str, tuple[Spelling, ...]]) -> dict[str, pa.Array]:
+        height = self._attributes.height
+        columns: dict[str, pa.Array] = {}
+        sources: dict[str, Integers] = {}
+        for column in schema.PROMOTED:
+            name, found = column.name, self._present(spellings[column.name])
+            if pa.types.is_map(column.type):
+                columns[name] = self._map_column(spellings[name])
+            elif not found:
+                columns[name] = pa.nulls(height, column.type)
+            elif pa.types.is_string(column.type):
+                columns[name] = self._text_column(found)
+            elif pa.types.is_list(column.type):
+                columns[name] = self._list_column(found)
+            else:
+                columns[name], sources[name] = self._typed_column(column, found)
+        columns["usage_source"] = self._sources(spellings, sources, "input_tokens", "output_tokens")
+        columns["cost_source"] = self._sources(spellings, sources, "reported_cost_usd")
+        return columns
+
+    def _present(self, spellings: tuple[Spelling, ...]) -> list[tuple[int, _Candidates]]:
+        """What the spellings offer, in their order, blank texts left out."""
+        found = []
+        for precedence, spelling in enumerate(spellings):
+            candidates = self._opened.get(spelling) if spelling.path is not None else self._plain(spelling.key)
+            if candidates is not None and len(candidates.rows):
+                candidates = candidates.keep(~self._is_blank(candidates.text_at))
+                if len(candidates.rows):
+                    found.append((precedence, candidates))
+        return found
+
+    def _plain(self, key: str) -> _Candidates | None:
+        at = self._attributes.find(key)
+        values = self._attributes.values
+        return (
+            _Candidates(
+                self._attributes.rows[at],
+                values.text_at[at],
+                values.kinds[at],
+                values.ints[at],
+                values.doubles[at],
+                at,
+            )
+            if len(at)
+            else None
+        )
+
+    def _is_blank(self, text_at: Integers) -> Mask:
+        """No text, the empty text, or what LiteLLM and others write for it: None and null."""
+        sizes = np.where(text_at < 0, 0, self._offsets[text_at + 1] - self._offsets[text_at])
+        blank: Mask = sizes == 0
+        four = np.flatnonzero(sizes == 4)
+        if len(four):
+            words = self._octets[self._offsets[text_at[four]][:, None] + np.arange(4)].reshape(-1).view("<u4")
+            blank[four] = np.isin(words, _BLANK_WORDS)
+        return blank
+
+    def _free(self, candidates: _Candidates, taken: Mask) -> _Candidates:
+        free = ~taken[candidates.rows]
+        return candidates if free.all() else candidates.keep(free)
+
+    def _take_out(self, candidates: _Candidates) -> None:
+        if candidates.positions is not None:
+            self._attributes.take_out(candidates.positions)
+
+    def _winning_texts(self, found: list[tuple[int, _Candidates]], *, composite: bool) -> Integers:
+        """Place in the pool of each row's value, -1 where there is none."""
+        text_at = np.full(self._attributes.height, -1, np.int64)
+        for _, offered in found:
+            candidates = self._free(offered, text_at >= 0)
+            if not composite and candidates.positions is None:
+                candidates = candidates.keep(~self._is_composite(candidates.text_at))
+            text_at[candidates.rows] = candidates.text_at
+            self._take_out(candidates)
+        return text_at
+
+    def _is_composite(self, text_at: Integers) -> Mask:
+        """Which values read from JSON are whole objects or arrays, which name nobody and nothing."""
+        composite = np.isin(self._octets[self._offsets[text_at]], (ord("{"), ord("[")))
+        at = np.flatnonzero(composite)
+        composite[at] = [_is_json(text) for text in self._attributes.texts(text_at[at]).to_pylist()]
+        return composite
+
+    def _text_column(self, found: list[tuple[int, _Candidates]]) -> pa.StringArray:
+        return self._attributes.texts(self._winning_texts(found, composite=False))
+
+    def _list_column(self, found: list[tuple[int, _Candidates]]) -> pa.ListArray:
+        """Lists of text from arrays, JSON arrays as text, or words between commas."""
+        distinct = self._attributes.texts(self._winning_texts(found, composite=True)).dictionary_encode()
+        lists = pa.array(map(_words, distinct.dictionary.to_pylist()), pa.list_(pa.string()))
+        return lists.take(distinct.indices)
+
+    def _map_column(self, spellings: tuple[Spelling, ...]) -> pa.MapArray:
+        """Everything below the first prefix that is present (in practice there is one)."""
+        for prefix in filter(None, (spelling.prefix for spelling in spellings)):
+            positions = self._attributes.below(prefix)
+            if len(positions):
+                column = self._attributes.map_of(positions, cut_prefix=len(prefix), empty_is_null=True)
+                self._attributes.take_out(positions)
+                return column
+        return pa.nulls(self._attributes.height, schema.TEXT_MAP)
+
+    def _typed_column(
+        self, column: schema.Column, found: list[tuple[int, _Candidates]]
+    ) -> tuple[pa.Array, npt.NDArray[np.int16]]:
+        """A column of counts, money or truths, and the precedence of the spelling that gave each row."""
+        height = self._attributes.height
+        values: npt.NDArray[Any] = np.zeros(height, column.type.to_pandas_dtype())
+        sources = np.full(height, -1, np.int16)
+        parse = {pa.int64(): self._counts, pa.float64(): self._amounts, pa.bool_(): self._truths}[column.type]
+        for precedence, offered in found:
+            candidates = self._free(offered, sources >= 0)
+            numbers, good = parse(candidates)
+            if not good.all():
+                self._notes.add(f"bad_{column.name}", candidates.rows[~good])
+                candidates, numbers = candidates.keep(good), numbers[good]
+            values[candidates.rows] = numbers
+            sources[candidates.rows] = precedence
+            self._take_out(candidates)
+        return pa.array(values, column.type, mask=sources < 0), sources
+
+    def _amounts(self, candidates: _Candidates) -> tuple[npt.NDArray[Any], Mask]:
+        """Finite numbers that are not negative, sent as int, double or text."""
+        numbers = np.where(candidates.kinds == Kind.INT, candidates.ints, candidates.doubles).astype(np.float64)
+        good = np.isin(candidates.kinds, (Kind.INT, Kind.DOUBLE))
+        text = np.flatnonzero(candidates.kinds == Kind.STRING)
+        if len(text):
+            texts = self._attributes.texts(candidates.text_at[text])
+            numeric = pc.match_substring_regex(texts, _NUMBER)
+            trimmed = pc.utf8_trim_whitespace(pc.if_else(numeric, texts, "0"))
+            numbers[text] = np.asarray(trimmed.cast(pa.float64()))
+            good[text] = np.asarray(numeric)
+        return numbers, good & np.isfinite(numbers) & (numbers >= 0)
+
+    def _counts(self, candidates: _Candidates) -> tuple[npt.NDArray[Any], Mask]:
+        """Whole numbers that are not negative; a double or a text only as far as a double is exact."""
+        numbers, good = self._amounts(candidates)
+        integer = candidates.kinds == Kind.INT
+        good &= integer | ((numbers < _EXACT_DOUBLE) & (np.floor(numbers) == numbers))
+        return np.where(integer, candidates.ints, np.where(good, numbers, 0)), good
+
+    def _truths(self, candidates: _Candidates) -> tuple[npt.NDArray[Any], Mask]:
+        """Truth as bool, 0 or 1, or one of the words true, false, hit, miss in any case."""
+        texts = pc.utf8_lower(self._attributes.texts(candidates.text_at))
+        word = np.asarray(pc.fill_null(pc.index_in(texts, _FALSE_AND_TRUE), -1))
+        return word >= 3, word >= 0
+
+    def _sources(
+        self, spellings: dict[str, tuple[Spelling, ...]], sources: dict[str, Integers], *columns: str
+    ) -> pa.StringArray:
+        """The spelling that gave the first of `columns` that has a value."""
+        names = [str(spelling) for column in columns for spelling in spellings[column]]
+        chosen = np.full(self._attributes.height, -1, np.int64)
+        base = 0
+        for column in columns:
+            if column in sources:
+                chosen = np.where(
+                    (chosen < 0) & (sources[column] >= 0), base + sources[column].astype(np.int64), chosen
+                )
+            base += len(spellings[column])
+        return take(pa.array(names, pa.string()), chosen)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _words(text: str) -> list[str]:
+    if text.lstrip().startswith("["):
+        try:
+            listed = json.loads(text)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return [item if isinstance(item, str) else json.dumps(item) for item in listed if item is not None]
+    return [word for word in map(str.strip, text.split(",")) if word]

@@ -1,0 +1,278 @@
+"""The price book: the pinned genai-prices list under the user's own layers.
+
+The library resolves a (provider, model) pair and knows which price holds when; this module asks it
+once per distinct pair and writes the answer down as rows of linear rates (rates.py), so that pricing a
+million calls is arithmetic in SQL.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from .errors import PriceBookError
+from .rates import COEFFICIENTS, RATES, book_rates, own_rates
+
+KEYS = pa.schema(
+    [
+        pa.field("price_key", pa.int32(), nullable=False),
+        pa.field("provider", pa.string()),
+        pa.field("response_model", pa.string()),
+        pa.field("gateway_model", pa.string()),
+        pa.field("request_model", pa.string()),
+        pa.field("service_tier", pa.string()),
+        pa.field("is_batch", pa.bool_()),
+        pa.field("priced_provider", pa.string()),
+        pa.field("priced_model", pa.string()),
+        pa.field("price_source", pa.string()),
+    ]
+)
+"""What each distinct (provider, models, tier, batch) of the calls resolves to; price_source is NULL
+where it does not."""
+
+
+@dataclass(frozen=True)
+class PriceKey:
+    """What a call says about what it should cost; resolved once, however many calls share it."""
+
+    provider: str | None
+    response_model: str | None
+    gateway_model: str | None
+    request_model: str | None
+    service_tier: str | None
+    is_batch: bool | None
+
+
+@dataclass(frozen=True)
+class OwnPrice:
+    """One `[[list]]` entry of a user's price file: USD per million tokens from a day on."""
+
+    model: str
+    provider: str
+    since: date
+    rates: Mapping[str, Decimal]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One `[[contract]]` entry: a percentage off (or on) the list price, for what its globs match."""
+
+    provider: str
+    model: str
+    customer_id: str
+    key_id: str
+    since: date
+    until: date
+    percent: Decimal
+
+
+@dataclass(frozen=True)
+class Alias:
+    """One `[[alias]]` entry: a model name by regex, to what the book calls it."""
+
+    match: re.Pattern[str]
+    provider: str | None
+    model: str
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The user's price files, parsed. Later files and later entries win."""
+
+    own: tuple[OwnPrice, ...] = ()
+    contracts: tuple[Contract, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+    fingerprint: str = "none"
+
+    @classmethod
+    def load(cls, folder: Path) -> Layers:
+        """Read every *.toml in `folder`, in the order of their names.
+
+        Raises PriceBookError naming the file, the entry and what is wrong with it.
+        """
+        own: list[OwnPrice] = []
+        contracts: list[Contract] = []
+        aliases: list[Alias] = []
+        digest = hashlib.sha256()
+        files = sorted(folder.glob("*.toml")) if folder.is_dir() else []
+        for path in files:
+            content = path.read_bytes()
+            digest.update(content)
+            try:
+                tables = tomllib.loads(content.decode(), parse_float=Decimal)
+                own += [_own_price(entry) for entry in tables.pop("list", [])]
+                contracts += [_contract(entry) for entry in tables.pop("contract", [])]
+                aliases += [_alias(entry) for entry in tables.pop("alias", [])]
+                if tables:
+                    raise ValueError(f"unknown table [{next(iter(tables))}]: known are list, contract, alias")
+            except (ValueError, KeyError, TypeError, ArithmeticError, re.error) as error:
+                reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
+                raise PriceBookError(f'price file "{path}": {reason}') from error
+        return cls(tuple(own), tuple(contracts), tuple(aliases), digest.hexdigest()[:12] if files else "none")
+
+
+@dataclass
+class PriceBook:
+    """The pinned list prices under one user's layers.
+
+    `name` identifies what priced a call: the list's version and, after a plus, the layers' fingerprint.
+    """
+
+    layers: Layers = field(default_factory=Layers)
+
+    @property
+    def name(self) -> str:
+        """Such as `genai-prices 0.2.3` or `genai-prices 0.2.3+9f86d081884c`."""
+        own = "" if self.layers.fingerprint == "none" else f"+{self.layers.fingerprint}"
+        return f"genai-prices {version('genai-prices')}{own}"
+
+    def tables(self, keys: Sequence[PriceKey]) -> tuple[pa.Table, pa.Table]:
+        """Resolve `keys`; returns (KEYS, RATES) tables, price_key being the index into `keys`."""
+        resolved: list[dict[str, Any]] = []
+        rates: list[dict[str, Any]] = []
+        for number, key in enumerate(keys):
+            row: dict[str, Any] = {"price_key": number, **key.__dict__}
+            row |= {"priced_provider": None, "priced_model": None, "price_source": None}
+            if found := self.resolve(key):
+                row |= {"priced_provider": found.provider, "priced_model": found.model, "price_source": found.source}
+                rates += [{"price_key": number, **rate} for rate in found.rates]
+            resolved.append(row)
+        return pa.Table.from_pylist(resolved, schema=KEYS), pa.Table.from_pylist(rates, schema=RATES)
+
+    def contract_table(self) -> pa.Table:
+        """The contracts as rows; `rank` grows with precedence."""
+        globs = {name: pa.string() for name in ("provider", "model", "customer_id", "key_id")}
+        schema = pa.schema(
+            {"rank": pa.int32(), **globs, "since": pa.date32(), "until": pa.date32(), "factor": pa.decimal128(10, 6)}
+        )
+        rows = [
+            {**contract.__dict__, "rank": rank, "factor": 1 + contract.percent / 100}
+            for rank, contract in enumerate(self.layers.contracts)
+        ]
+        return pa.Table.from_pylist(rows, schema=schema)
+
+    def resolve(self, key: PriceKey) -> Resolved | None:
+        """The price of `key`, or None: never another model's price.
+
+        Models are tried in this order: the one that answered, the one a gateway called, the one asked
+        for; each first by the user's entries, then by the book.
+        """
+        attempts = list(_attempts(key))
+        for provider, model in attempts:
+            for wanted, name in self._aliased(provider, model):
+                if own := self._own(wanted, name):
+                    return Resolved(
+                        wanted or own[0].provider, name, "own", own_rates({price.since: price.rates for price in own})
+                    )
+                if found := _from_book(wanted, name, key):
+                    return Resolved(found[0], name, "list", found[1])
+        return None
+
+    def _aliased(self, provider: str | None, model: str) -> list[tuple[str | None, str]]:
+        for alias in reversed(self.layers.aliases):
+            if alias.match.fullmatch(model):
+                return [(alias.provider or provider, alias.model)]
+        return [(provider, model)]
+
+    def _own(self, provider: str | None, model: str) -> list[OwnPrice]:
+        return [
+            price
+            for price in self.layers.own
+            if fnmatch.fnmatchcase(model, price.model) and fnmatch.fnmatchcase(provider or "", price.provider)
+        ]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A price key's answer: whose price, for which name, from which layer, as RATES rows."""
+
+    provider: str | None
+    model: str
+    source: str
+    rates: Sequence[Mapping[str, Any]]
+
+
+def _attempts(key: PriceKey) -> Iterable[tuple[str | None, str]]:
+    """(provider, model) pairs worth looking up, best first."""
+    gateway_provider, _, gateway_model = (key.gateway_model or "").rpartition("/")
+    provider = gateway_provider or key.provider
+    for model in (key.response_model, gateway_model, key.request_model):
+        if not model:
+            continue
+        yield provider, model
+        prefix, slash, rest = model.partition("/")
+        if slash and rest:
+            yield prefix, rest
+            yield provider, model.rpartition("/")[2]
+
+
+def _from_book(provider: str | None, model: str, key: PriceKey) -> tuple[str, Sequence[Mapping[str, Any]]] | None:
+    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415  (250 ms: only where a price is asked for)
+
+    snapshot = get_snapshot()
+    # Clients of OpenAI-compatible endpoints call every vendor "openai": there the model says whose it is.
+    for asked in (provider, None) if provider in (None, "openai") else (provider,):
+        try:
+            found, info = snapshot.find_provider_model(model, None, asked, None)
+        except LookupError:
+            continue
+        own_model = any(info is candidate for candidate in found.models)
+        return found.id, book_rates(info, _context(key) if own_model else {})
+    return None
+
+
+def _context(key: PriceKey) -> dict[str, str]:
+    """The request's price context in the book's words."""
+    context = {"processing": "batch"} if key.is_batch or key.service_tier == "batch" else {}
+    if key.service_tier:
+        context |= {"service_tier": key.service_tier} | ({"speed": "fast"} if key.service_tier == "fast" else {})
+    return context
+
+
+def _own_price(entry: Mapping[str, Any]) -> OwnPrice:
+    known = {"provider", "model", "from", *COEFFICIENTS}
+    if unknown := entry.keys() - known:
+        raise ValueError(f'unknown field "{min(unknown)}" in [[list]]: known are {", ".join(sorted(known))}')
+    rates = {name: Decimal(entry[name]) for name in COEFFICIENTS if name in entry}
+    if "input" not in rates or "output" not in rates:
+        raise ValueError(f'[[list]] of model "{entry["model"]}" needs input and output, in USD per million tokens')
+    if any(rate < 0 for rate in rates.values()):
+        raise ValueError(f'[[list]] of model "{entry["model"]}" has a negative price')
+    return OwnPrice(
+        str(entry["model"]), str(entry.get("provider", "*")), _day(entry, "from", date(1970, 1, 1)), rates
+    )
+
+
+def _contract(entry: Mapping[str, Any]) -> Contract:
+    known = {"provider", "model", "customer_id", "key_id", "from", "until", "percent"}
+    if unknown := entry.keys() - known:
+        raise ValueError(f'unknown field "{min(unknown)}" in [[contract]]: known are {", ".join(sorted(known))}')
+    percent = Decimal(entry["percent"])
+    if percent < -100:
+        raise ValueError(f"[[contract]] percent = {percent} would make prices negative")
+    globs = {name: str(entry.get(name, "*")) for name in ("provider", "model", "customer_id", "key_id")}
+    since, until = _day(entry, "from", date(1970, 1, 1)), _day(entry, "until", date(9999, 12, 31))
+    return Contract(**globs, since=since, until=until, percent=percent)
+
+
+def _alias(entry: Mapping[str, Any]) -> Alias:
+    provider = entry.get("provider")
+    return Alias(re.compile(str(entry["match"])), None if provider is None else str(provider), str(entry["model"]))
+
+
+def _day(entry: Mapping[str, Any], name: str, default: date) -> date:
+    value = entry.get(name, default)
+    if isinstance(value, datetime) or not isinstance(value, date):
+        raise ValueError(f"{name} = {value!r} is not a day such as 2026-11-22")
+    return value

@@ -1,0 +1,156 @@
+"""Prices as linear rates: every period, time of day and tier of a model's price as one row of numbers.
+
+A row's cost of a call is
+
+    per_request + input * input_tokens + cache_read * cache_read_tokens + … + audio_output * audio_output_tokens
+
+where `input` and `output` are USD a token and every other rate is the *difference* a token makes for
+being of that kind (a cached token is an input token too: `cache_read` is its discount, negative).
+Each coefficient is read off the library's own `calc_price`, so its rules (which unit is part of which)
+are the library's, not a copy of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from genai_prices import types as book_types
+
+RATE = pa.decimal128(26, 20)
+"""USD a token. Times at most 10^12 tokens it fits DuckDB's 38 digits, exact to 20 places."""
+
+COEFFICIENTS = (
+    "per_request",
+    "input",
+    "cache_read",
+    "cache_write_5m",
+    "cache_write_1h",
+    "audio_input",
+    "output",
+    "reasoning",
+    "audio_output",
+)
+
+RATES = pa.schema(
+    [
+        pa.field("price_key", pa.int32(), nullable=False),
+        pa.field("valid_from", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("valid_to", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("minute_from", pa.int32(), nullable=False),
+        pa.field("minute_to", pa.int32(), nullable=False),
+        pa.field("input_over", pa.int64(), nullable=False),
+        pa.field("input_upto", pa.int64(), nullable=False),
+        *(pa.field(name, RATE, nullable=False) for name in COEFFICIENTS),
+    ]
+)
+"""One row per price key, period [valid_from, valid_to), minutes of the UTC day [minute_from, minute_to)
+and tier (input_over, input_upto]; exactly one row holds for any call of that key."""
+
+_BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
+_END = datetime(9999, 12, 31, tzinfo=UTC)
+_DAY_MINUTES = 24 * 60
+_NO_LIMIT = 2**62
+_UNIT = 10**6
+_TOKEN_RATES = tuple(name for name in COEFFICIENTS if name != "per_request")
+PARENT_RATE = {
+    "cache_read": "input",
+    "cache_write_5m": "input",
+    "cache_write_1h": "input",
+    "audio_input": "input",
+    "reasoning": "output",
+    "audio_output": "output",
+}
+_PROBES: Mapping[str, Mapping[str, int]] = {
+    "input": {"input_tokens": _UNIT},
+    "cache_read": {"input_tokens": _UNIT, "cache_read_tokens": _UNIT},
+    "cache_write_5m": {"input_tokens": _UNIT, "cache_write_tokens": _UNIT, "cache_write_5m_tokens": _UNIT},
+    "cache_write_1h": {"input_tokens": _UNIT, "cache_write_tokens": _UNIT, "cache_write_1h_tokens": _UNIT},
+    "audio_input": {"input_tokens": _UNIT, "input_audio_tokens": _UNIT},
+    "output": {"output_tokens": _UNIT},
+    "reasoning": {"output_tokens": _UNIT, "output_reasoning_tokens": _UNIT},
+    "audio_output": {"output_tokens": _UNIT, "output_audio_tokens": _UNIT},
+}
+"""Usage whose price differs from its parent's by exactly one coefficient, times a million tokens."""
+
+
+def book_rates(info: book_types.ModelInfo, context: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Every period, time of day and tier of a model's price as linear rates."""
+    from genai_prices import types  # noqa: PLC0415
+
+    conditions = [] if isinstance(info.prices, types.ModelPrice) else [price.constraint for price in info.prices]
+    conditions += [variant.constraint for variant in info.price_variants or ()]
+    starts = {_BEGIN} | {
+        datetime.combine(c.start_date, time(), UTC) for c in conditions if isinstance(c, types.StartDateConstraint)
+    }
+    minutes = {0, _DAY_MINUTES}
+    for condition in conditions:
+        if isinstance(condition, types.TimeOfDateConstraint):
+            minutes |= {_minute_of_day(condition.start_time), _minute_of_day(condition.end_time)}
+    rows = []
+    for begin, end in itertools.pairwise([*sorted(starts), _END]):
+        for first, last in itertools.pairwise(sorted(minutes)):
+            price = info.get_prices(begin + timedelta(minutes=first), context)
+            for over, upto, flat in _tiers(price):
+                period = {"valid_from": begin, "valid_to": end, "minute_from": first, "minute_to": last}
+                rows.append({**period, "input_over": over, "input_upto": upto, **_coefficients(flat)})
+    return rows
+
+
+def _minute_of_day(moment: time) -> int:
+    utc = datetime.combine(date(1970, 1, 2), moment, moment.tzinfo or UTC).astimezone(UTC)
+    return utc.hour * 60 + utc.minute
+
+
+def _tiers(price: book_types.ModelPrice) -> Iterable[tuple[int, int, book_types.ModelPrice]]:
+    """A price cut at every tier: (input over, up to, the flat price that holds for all components)."""
+    from genai_prices import types  # noqa: PLC0415
+
+    tiered = {name: value for name, value in price.__dict__.items() if isinstance(value, types.TieredPrices)}
+    starts = sorted({-1} | {tier.start for value in tiered.values() for tier in value.tiers})
+    for over, upto in itertools.pairwise([*starts, _NO_LIMIT]):
+        flat = copy.copy(price)
+        for name, value in tiered.items():
+            reached = [tier.price for tier in value.tiers if tier.start <= over]
+            flat.__dict__[name] = reached[-1] if reached else value.base
+        yield over, upto, flat
+
+
+def _coefficients(flat: book_types.ModelPrice) -> dict[str, Decimal]:
+    """A flat price as rates, by asking the library what single kinds of tokens cost."""
+    from genai_prices.types import Usage  # noqa: PLC0415
+
+    base = flat.calc_price(Usage())["total_price"]
+    probe = {name: flat.calc_price(Usage(**usage))["total_price"] for name, usage in _PROBES.items()}
+    rates = {"per_request": base}
+    for name in _TOKEN_RATES:
+        rates[name] = (probe[name] - (probe[PARENT_RATE[name]] if name in PARENT_RATE else base)) / _UNIT
+    return {name: _quantized(rate) for name, rate in rates.items()}
+
+
+def _quantized(rate: Decimal) -> Decimal:
+    return rate.quantize(Decimal(1).scaleb(-RATE.scale))
+
+
+def own_rates(prices: Mapping[date, Mapping[str, Decimal]]) -> list[dict[str, Any]]:
+    """The user's prices of one model (day -> USD per million tokens) as rates; each holds until the next."""
+    ordered = sorted(prices.items())
+    starts = [datetime.combine(since, time(), UTC) for since, _ in ordered]
+    rows = []
+    for (begin, end), (_, price) in zip(itertools.pairwise([*starts, _END]), ordered, strict=True):
+        rates = {"per_request": _quantized(price.get("per_request", Decimal(0)))}
+        for name in _TOKEN_RATES:
+            parent = price.get(PARENT_RATE[name], Decimal(0)) if name in PARENT_RATE else Decimal(0)
+            rates[name] = _quantized((price.get(name, parent) - parent) / _UNIT)
+        rows.append(
+            {"valid_from": begin, "valid_to": end, "minute_from": 0, "minute_to": _DAY_MINUTES}
+            | {"input_over": -1, "input_upto": _NO_LIMIT, **rates}
+        )
+    return rows

@@ -1,0 +1,128 @@
+"""What the warehouse answers with: plain, immutable, typed; rendering is the caller's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from ..models.windows import Window
+from .relations import Column
+
+__all__ = [
+    "Answer",
+    "Column",
+    "Coverage",
+    "Finding",
+    "PriceView",
+    "RefreshReport",
+    "RollupInfo",
+    "TraceSpan",
+    "TraceView",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RollupInfo:
+    """One rollup: what it answers, its grain, its columns, and what it can be grouped by."""
+
+    name: str
+    sentence: str
+    grain: str
+    reads: tuple[str, ...]
+    columns: tuple[Column, ...]
+    group_by: tuple[str, ...]
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of the window's spend an answer rests on."""
+
+    calls: int
+    cost_usd: Decimal
+    unpriced_calls: int
+    unpriced_tokens: int
+    unattributed: dict[str, float]
+    newest_span_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A rollup's rows over a window, and what they cover."""
+
+    info: RollupInfo
+    window: Window
+    table: pa.Table
+    coverage: Coverage
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check of `doctor`."""
+
+    check: str
+    status: Literal["ok", "warn", "fail"]
+    message: str
+    next_step: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSpan:
+    """One span of a trace in tree order, with what it was billed or why it was not."""
+
+    span_id: str
+    parent_span_id: str | None
+    depth: int
+    name: str
+    kind_class: str
+    scope_name: str | None
+    started_at: datetime
+    duration_ms: float
+    status: str
+    model: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: Decimal | None
+    cost_basis: str | None
+    billed: bool
+    reason: str | None
+    represented_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TraceView:
+    """One trace as a tree with money on it."""
+
+    trace_id: str
+    spans: tuple[TraceSpan, ...]
+    cost_usd: Decimal | None
+    calls: int
+    unpriced_calls: int
+    outcomes: tuple[tuple[str, bool | None, Decimal | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PriceView:
+    """What a model costs: one row per period, time of day and tier, in USD per million tokens."""
+
+    provider: str | None
+    model: str
+    source: str
+    price_book: str
+    rows: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshReport:
+    """What a refresh did."""
+
+    days: int
+    refreshed: tuple[date, ...]
+    calls: int
+    cost_usd: Decimal
+    seconds: float

@@ -1,0 +1,178 @@
+-- One row per billable model request, attributed and priced. The fact table.
+-- grain: one row per model request
+-- reads: requests, owners, price_keys, price_rates, price_contracts, pricing
+with
+
+keyed as (
+    select
+        requests.*,
+        price_keys.price_key,
+        price_keys.priced_provider,
+        price_keys.priced_model,
+        price_keys.price_source,
+        coalesce(requests.input_tokens, 0) + coalesce(requests.output_tokens, 0) > 0 as has_usage,
+    from requests
+    left join price_keys
+        on requests.provider is not distinct from price_keys.provider
+        and requests.response_model is not distinct from price_keys.response_model
+        and requests.gateway_model is not distinct from price_keys.gateway_model
+        and requests.request_model is not distinct from price_keys.request_model
+        and requests.service_tier is not distinct from price_keys.service_tier
+        and requests.is_batch is not distinct from price_keys.is_batch
+),
+
+rated as (
+    select
+        keyed.*,
+        case
+            when keyed.has_usage and rates.price_key is not null
+                then cast(
+                    round(
+                        rates.per_request
+                        + rates.input * cast(coalesce(keyed.input_tokens, 0) as decimal(12, 0))
+                        + rates.cache_read * cast(coalesce(keyed.cache_read_tokens, 0) as decimal(12, 0))
+                        + rates.cache_write_5m * cast(coalesce(keyed.cache_write_5m_tokens, 0) as decimal(12, 0))
+                        + rates.cache_write_1h * cast(coalesce(keyed.cache_write_1h_tokens, 0) as decimal(12, 0))
+                        + rates.audio_input * cast(coalesce(keyed.audio_input_tokens, 0) as decimal(12, 0))
+                        + rates.output * cast(coalesce(keyed.output_tokens, 0) as decimal(12, 0))
+                        + rates.reasoning * cast(coalesce(keyed.reasoning_tokens, 0) as decimal(12, 0))
+                        + rates.audio_output * cast(coalesce(keyed.audio_output_tokens, 0) as decimal(12, 0)),
+                        9
+                    ) as decimal(18, 9)
+                )
+        end as list_cost_usd,
+    from keyed
+    left join price_rates as rates
+        on keyed.price_key = rates.price_key
+        and keyed.started_at >= rates.valid_from
+        and keyed.started_at < rates.valid_to
+        and extract('hour' from keyed.started_at) * 60 + extract('minute' from keyed.started_at) >= rates.minute_from
+        and extract('hour' from keyed.started_at) * 60 + extract('minute' from keyed.started_at) < rates.minute_to
+        and coalesce(keyed.input_tokens, 0) > rates.input_over
+        and coalesce(keyed.input_tokens, 0) <= rates.input_upto
+),
+
+contracted as (
+    select
+        rated.call_sid,
+        arg_max(contracts.factor, contracts.rank) as factor,
+    from rated
+    inner join owners
+        on rated.call_sid = owners.call_sid
+    inner join price_contracts as contracts
+        on coalesce(rated.priced_provider, '') glob contracts.provider
+        and coalesce(rated.priced_model, '') glob contracts.model
+        and coalesce(owners.customer_id, '') glob contracts.customer_id
+        and coalesce(owners.key_id, '') glob contracts.key_id
+        and rated.day >= contracts.since
+        and rated.day < contracts.until
+    group by rated.call_sid
+),
+
+costed as (
+    select
+        rated.*,
+        case
+            when rated.reported_cost_usd > 0 and rated.reported_cost_usd < 1e8
+                then cast(round(cast(rated.reported_cost_usd as decimal(38, 18)), 9) as decimal(18, 9))
+        end as reported_usd,
+        cast(round(rated.list_cost_usd * contracted.factor, 9) as decimal(18, 9)) as contract_cost_usd,
+    from rated
+    left join contracted
+        on rated.call_sid = contracted.call_sid
+),
+
+booked as (
+    select
+        costed.*,
+        case
+            when costed.cache_hit then 'cache_hit'
+            when not costed.has_usage and costed.reported_usd is null and costed.status = 'ERROR' then 'failed'
+            when costed.contract_cost_usd is not null then 'contract'
+            when costed.list_cost_usd is not null and pricing.prefer = 'list' then 'list'
+            when
+                costed.reported_usd is not null
+                and not (
+                    coalesce(costed.cost_ignores_cache, false)
+                    and costed.list_cost_usd is not null
+                    and coalesce(costed.cache_read_tokens, 0)
+                    + coalesce(costed.cache_write_5m_tokens, 0)
+                    + coalesce(costed.cache_write_1h_tokens, 0) > 0
+                )
+                then 'reported'
+            when costed.list_cost_usd is not null then 'list'
+        end as cost_basis,
+        pricing.price_book,
+    from costed
+    cross join pricing
+)
+
+select
+    booked.day, -- UTC day on which the request started
+    booked.trace_id, -- trace the request belongs to, 32 hex digits
+    booked.span_id, -- outermost span of the request, 16 hex digits
+    booked.started_at, -- when the request started, UTC
+    booked.ended_at, -- when the response was complete, UTC
+    (epoch_us(booked.ended_at) - epoch_us(booked.started_at)) / 1000.0 as duration_ms, -- from start to end, ms
+    booked.operation, -- as the instrumentation names it: chat, embeddings, …
+    coalesce(booked.priced_provider, booked.provider) as provider, -- vendor that is paid
+    coalesce(booked.priced_model, booked.response_model, booked.gateway_model, booked.request_model)
+        as model, -- model as priced
+    booked.request_model, -- model asked for
+    booked.response_id, -- the provider's id of the response
+    booked.status, -- OK, ERROR or UNSET
+    booked.error_type, -- class or code of the error
+    booked.service_tier, -- tier that served the request
+    coalesce(booked.is_batch, false) as is_batch, -- through a batch API
+    coalesce(booked.is_streaming, false) as is_streaming, -- streamed response
+    booked.input_tokens, -- everything sent, cached or not, tokens; NULL when not told
+    booked.output_tokens, -- everything generated, reasoning included, tokens; NULL when not told
+    booked.cache_read_tokens, -- part of input read from cache, tokens
+    booked.cache_write_5m_tokens, -- part of input written to the cache for 5 minutes, or for an unknown time, tokens
+    booked.cache_write_1h_tokens, -- part of input written to the cache for 1 hour, tokens
+    booked.audio_input_tokens, -- part of input that is audio, tokens
+    booked.reasoning_tokens, -- part of output spent on reasoning, tokens
+    booked.audio_output_tokens, -- part of output that is audio, tokens
+    coalesce(booked.cache_write_5m_tokens, 0) > 0 and not booked.knows_cache_ttl
+        as is_cache_ttl_assumed, -- cache writes came without a time to live; priced at 5 minutes
+    booked.reported_usd as reported_cost_usd, -- as a gateway or SDK reports it, USD
+    booked.list_cost_usd, -- by the price book at the call's time, USD
+    booked.contract_cost_usd, -- list price under the user's contract, USD
+    case booked.cost_basis
+        when 'cache_hit' then 0
+        when 'failed' then 0
+        when 'contract' then booked.contract_cost_usd
+        when 'reported' then booked.reported_usd
+        when 'list' then booked.list_cost_usd
+    end::decimal(18, 9) as cost_usd, -- the booked cost, USD; NULL when unknown
+    case when booked.cache_hit then coalesce(booked.contract_cost_usd, booked.list_cost_usd, booked.reported_usd) end
+        as avoided_cost_usd, -- what a gateway's cache hit would have cost, USD
+    booked.cost_basis, -- reported, list, contract, cache_hit or failed; NULL when unpriced
+    case
+        when booked.cost_basis is not null then null
+        when not booked.has_usage then 'usage_missing'
+        when coalesce(booked.response_model, booked.gateway_model, booked.request_model) is null then 'model_missing'
+        else 'model_not_in_price_book'
+    end as unpriced_reason, -- why cost_usd is NULL
+    booked.price_book, -- list and layers that priced it
+    owners.user_id, -- person the work was done for
+    owners.customer_id, -- customer or tenant
+    owners.team, -- team that owns the work
+    owners.org, -- organisation
+    owners.key_id, -- virtual or API key
+    owners.developer, -- developer whose tool called
+    owners.feature, -- product feature
+    owners.route, -- HTTP route or entry point
+    owners.agent_name, -- agent at the top of the run
+    owners.agent_run_id, -- the run: a given id, else the outermost agent span
+    owners.session_id, -- session or conversation
+    owners.prompt_version, -- version of the prompt template
+    owners.deployment, -- deployment environment
+    owners.traffic_type, -- inference or eval
+    owners.service_name, -- service.name of the resource
+    owners.tags, -- free tags
+    booked.span_ids, -- every span that describes the request, outermost first
+from booked
+inner join owners
+    on booked.call_sid = owners.call_sid
+order by booked.started_at, booked.trace_id, booked.span_id

@@ -1,0 +1,233 @@
+"""From one day's spans and events to that day's calls, traces, agent runs, outcomes and evals.
+
+The day is the unit of derivation: whatever is asked, a day's rows are made by this one function from
+the same files, so a materialised day and a computed one cannot differ. A request, a trace or a run
+belongs to the day it started on; spans of the days beside it are read where they share a trace or a
+response with the day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from ..models.conventions import Conventions
+from ..models.conventions import load as load_conventions
+from ..models.lake import TABLES, Lake
+from ..models.prices import Layers, PriceBook, PriceKey
+from ..models.schema import DAY, DIMENSIONS, EVENTS, PROMOTED, SPANS
+from ..models.settings import Settings
+from .inventory import Inventory
+from .relations import CHAIN, read
+
+_STEPS = ("loaded_spans", "repeated_spans", "span_classes", "tree_spans", "model_spans", "candidates", "ancestry")
+_AFTER_GROUPS = ("aggregate_candidates", "wrappers", "members", "requests", "owners")
+_TYPES = {"string": "varchar", "int64": "bigint", "double": "double", "bool": "boolean"}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Everything but the data that decides what a day's marts hold."""
+
+    conventions: Conventions
+    book: PriceBook
+    prefer: str
+    extra_spellings: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def load(cls, lake: Lake, settings: Settings) -> Rules:
+        """The rules of a lake: its price layers, the settings' conventions and preferences."""
+        own = settings.conventions
+        extra = {
+            column: tuple(words if isinstance(words, list) else [*words.get("plain", ()), *words.get("names", ())])
+            for section in ("fields", "dimensions")
+            for column, words in own.get(section, {}).items()
+        }
+        return cls(load_conventions(own), PriceBook(Layers.load(lake.prices)), settings.pricing.prefer, extra)
+
+    def names(self) -> tuple[str, ...]:
+        """What goes into a day's fingerprint."""
+        return (chain_version(), self.conventions.fingerprint, self.book.name, self.prefer)
+
+
+@cache
+def chain_version() -> str:
+    """A digest of the chain's SQL: a changed rule makes every day dirty."""
+    texts = [path.read_bytes() for path in sorted(CHAIN.glob("*.sql"))]
+    return hashlib.sha256(b"\0".join([*texts, Path(__file__).read_bytes()])).hexdigest()[:16]
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """An in-memory database that spills, for one process's derivations; its tables are compressed."""
+    con = duckdb.connect(config={"enable_external_file_cache": False})
+    con.execute("set timezone = 'UTC'")
+    con.execute("attach ':memory:' as work (compress)")
+    con.execute("use work")
+    return con
+
+
+def derive_day(
+    con: duckdb.DuckDBPyConnection, day: date, inventory: Inventory, rules: Rules, *, trace_id: str | None = None
+) -> None:
+    """Fill `con` with the marts of `day` (tables named as MARTS; rows of other days may be among them).
+
+    With `trace_id`, only that trace and what shares a response with it. Reads the files of the day and
+    its neighbours; touches nothing on disk.
+    """
+    _source(con, "landed_spans", inventory.around("spans", day), SPANS, rules)
+    _source(con, "landed_events", inventory.on("events", day), EVENTS, rules)
+    con.execute(f"create or replace view source_spans as from landed_spans {_only(trace_id)}")
+    con.execute("create or replace view source_events as from landed_events")
+    _convention_tables(con, rules.conventions)
+    for name in _STEPS:
+        _table(con, name, day)
+    _group_candidates(con, day)
+    for name in _AFTER_GROUPS:
+        _table(con, name, day)
+    _price(con, rules)
+    for name in ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans"):
+        _table(con, name, day)
+
+
+def _table(con: duckdb.DuckDBPyConnection, name: str, day: date, file: str | None = None) -> None:
+    text = read(CHAIN / f"{file or name}.sql").text
+    con.execute(f"create or replace table {name} as {text}", {"day": day} if "$day" in text else None)
+
+
+def _group_candidates(con: duckdb.DuckDBPyConnection, day: date) -> None:
+    """Pairs by id and nesting first; overlapping twins only between the groups those leave."""
+    _table(con, "same_request", day)
+    con.execute("create or replace view pairs as from same_request")
+    _table(con, "nested_groups", day, "call_groups")
+    _table(con, "overlapping_twins", day)
+    con.execute("create or replace view pairs as from same_request union all from overlapping_twins")
+    _table(con, "groups", day, "call_groups")
+
+
+def _price(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
+    """Resolve the distinct prices in Python, by the library; the arithmetic stays in SQL."""
+    rows = con.execute(read(CHAIN / "price_requests.sql").text).fetchall()
+    keys = [PriceKey(*row) for row in sorted(rows, key=repr)]
+    price_keys, price_rates = rules.book.tables(keys)
+    pricing = pa.table({"prefer": [rules.prefer], "price_book": [rules.book.name]})
+    for name, table in (
+        ("price_keys", price_keys),
+        ("price_rates", price_rates),
+        ("price_contracts", rules.book.contract_table()),
+        ("pricing", pricing),
+    ):
+        _load(con, name, table)
+
+
+def _load(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    con.register("arriving", table)
+    con.execute(f"create or replace table {name} as from arriving")
+    con.unregister("arriving")
+
+
+def _source(
+    con: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], schema: pa.Schema, rules: Rules
+) -> None:
+    """A view over landed files; a user's own spellings are read from the attributes of older spans too."""
+    if not files:
+        con.register(f"no_{name}", schema.append(DAY).empty_table())
+        con.execute(f"create or replace view {name} as select *, 0::bigint as sid from no_{name}")
+        return
+    types = {column.name: _TYPES.get(str(column.type)) for column in PROMOTED}
+    replaced = [
+        f"coalesce({column}, {_spelled(words, types[column])}) as {column}"
+        for column, words in rules.extra_spellings.items()
+        if types.get(column)
+    ]
+    con.execute(
+        f"""
+        create or replace view {name} as
+        select * {f"replace ({', '.join(replaced)})" if replaced else ""},
+            cast(file_index as bigint) * 4294967296 + file_row_number as sid
+        from read_parquet({text_list(map(str, files))}, hive_partitioning = true, hive_types = {{'day': date}},
+            union_by_name = true)
+        """
+    )
+
+
+def _only(trace_id: str | None) -> str:
+    if trace_id is None:
+        return ""
+    mine = f"trace_id = {_literal(trace_id)}"
+    return f"where {mine} or response_id in (select response_id from landed_spans where {mine})"
+
+
+def _spelled(words: Sequence[str], kind: str | None) -> str:
+    values = ", ".join(f"attributes[{_literal(word)}]" for word in words if "#" not in word)
+    return f"try_cast(coalesce({values}, null) as {kind})"
+
+
+def _literal(text: str) -> str:
+    """SQL text literal: views cannot bind parameters."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def text_list(texts: Iterable[str]) -> str:
+    """SQL list of text literals."""
+    return "[" + ", ".join(_literal(text) for text in texts) + "]"
+
+
+def _convention_tables(con: duckdb.DuckDBPyConnection, conventions: Conventions) -> None:
+    """The conventions as small tables; `rank` is precedence, lowest first."""
+    c = conventions
+    tables: dict[str, dict[str, list[object]]] = {
+        "convention_operations": {
+            "class": [name for name, _ in c.operations],
+            "operation": [glob for _, glob in c.operations],
+        },
+        "convention_span_rules": {
+            "scope": [rule.scope for rule in c.span_rules],
+            "name": [rule.name for rule in c.span_rules],
+            "class": [rule.operation for rule in c.span_rules],
+        },
+        "convention_accounting": {
+            "scope": [rule.scope for rule in c.accounting],
+            "name": [rule.name for rule in c.accounting],
+            "source": [rule.source for rule in c.accounting],
+            "input_rule": [rule.input for rule in c.accounting],
+            "output_rule": [rule.output for rule in c.accounting],
+        },
+        "convention_providers": {
+            "provider": [glob for glob, _ in c.providers],
+            "vendor": [vendor for _, vendor in c.providers],
+        },
+        "convention_evaluators": {"scope": list(c.evaluator_scopes)},
+        "convention_cost_sources": {"source": list(c.cost_ignores_cache)},
+    }
+    keys = [
+        (dimension, spelling.key)
+        for dimension in DIMENSIONS
+        for spelling in c.spellings[dimension]
+        if spelling.path is None
+    ]
+    tables["convention_resource_keys"] = {"dimension": [d for d, _ in keys], "key": [k for _, k in keys]}
+    for name, columns in tables.items():
+        arrays = {column: pa.array(values, pa.string()) for column, values in columns.items()}
+        height = len(next(iter(columns.values())))
+        _load(con, name, pa.table({**arrays, "rank": pa.array(range(height), pa.int32())}))
+
+
+@cache
+def empty_relation(name: str) -> pa.Table:
+    """A relation of the lake with its columns and no rows: what an empty lake holds."""
+    if name in TABLES:
+        return {"spans": SPANS, "events": EVENTS}[name].append(DAY).empty_table()
+    rules = Rules(load_conventions(), PriceBook(), "reported", {})
+    con = connect()
+    try:
+        derive_day(con, date(1970, 1, 1), Inventory(), rules)
+        return con.sql(f"from {name}").to_arrow_table()
+    finally:
+        con.close()

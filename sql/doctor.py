@@ -1,0 +1,184 @@
+"""Checks a lake's health: can it be read, is it fresh, is every dollar priced and owned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import duckdb
+
+from ..models.lake import Lake
+from ..models.schema import DIMENSIONS
+from ..models.settings import Settings
+from .answers import Finding
+from .derive import Rules, text_list
+from .inventory import Inventory
+from .materialise import dirty_days, fresh
+
+_QUIET = timedelta(minutes=15)
+_OWNERS = ("user_id", "customer_id", "feature")
+
+
+def findings(lake: Lake, settings: Settings, now: datetime) -> list[Finding]:
+    """Every check in a fixed order. Writes nothing but clean marts."""
+    rules = Rules.load(lake, settings)
+    inventory = Inventory.take(lake)
+    return [
+        *_lake(lake),
+        *_journal(lake, now),
+        *_landed(inventory, now),
+        *_marts(lake, inventory, rules),
+        *_money(lake, inventory, rules),
+    ]
+
+
+def _lake(lake: Lake) -> Iterator[Finding]:
+    if os.access(lake.root, os.W_OK):
+        yield Finding("lake", "ok", f"{lake.root} can be read and written")
+    else:
+        yield Finding(
+            "lake", "warn", f"{lake.root} is read-only for this user", "dirty days are computed on each query"
+        )
+
+
+def _journal(lake: Lake, now: datetime) -> Iterator[Finding]:
+    waiting = list(lake.journal.glob("*/*.seg"))
+    size = sum(path.stat().st_size for path in waiting)
+    oldest = min((path.stat().st_mtime for path in waiting), default=now.timestamp())
+    age = now.timestamp() - oldest
+    if age > 60:
+        yield Finding(
+            "journal",
+            "warn",
+            f"{len(waiting)} segments ({size:,} bytes) wait to be landed, the oldest for {age:,.0f} s",
+            "is llmcost serve running on this lake? It lands them on start",
+        )
+    else:
+        yield Finding("journal", "ok", f"{len(waiting)} segments wait to be landed")
+    if set_aside := [path for path in lake.journal.glob("*/quarantine/*") if path.is_file()]:
+        yield Finding(
+            "quarantine",
+            "fail",
+            f"{len(set_aside)} segments could not be landed: {set_aside[0]}",
+            "keep the files and report them: their requests were acknowledged",
+        )
+
+
+def _landed(inventory: Inventory, now: datetime) -> Iterator[Finding]:
+    files = [path for day in inventory.days() for path in inventory.on("spans", day)]
+    if not files:
+        yield Finding("freshness", "warn", "nothing has landed yet", "point an exporter here: llmcost serve --help")
+        return
+    with duckdb.connect() as con:
+        con.execute("set timezone = 'UTC'")
+        spans, received, newest, noted = con.execute(
+            f"""
+            select count(*), max(received_at), max(started_at), count(landing_notes)
+            from read_parquet({text_list(map(str, files))})
+            """
+        ).fetchall()[0]
+        unknown = _unknown_usage_keys(con, list(map(str, files)))
+    quiet = now - received
+    yield Finding(
+        "freshness",
+        "warn" if quiet > _QUIET else "ok",
+        f"{spans:,} spans in {len(files)} files; last arrival {_ago(quiet)}, newest start {_ago(now - newest)}",
+        "is the exporter running?" if quiet > _QUIET else None,
+    )
+    if noted:
+        yield Finding(
+            "landing",
+            "warn",
+            f"{noted:,} spans landed with a note",
+            'see: llmcost sql "select landing_notes, count(*) from spans group by all"',
+        )
+    for key, rows in unknown:
+        yield Finding(
+            "usage keys",
+            "warn",
+            f'attribute "{key}" on {rows:,} spans looks like usage and is not understood',
+            "add it to [conventions.fields] in llmcost.toml, or report it",
+        )
+
+
+def _unknown_usage_keys(con: duckdb.DuckDBPyConnection, files: list[str]) -> list[tuple[str, int]]:
+    """Keys left in attributes that look like usage and hold a positive number, on spans without usage."""
+    return con.execute(
+        f"""
+        with entries as (
+            select unnest(map_entries(attributes)) as entry
+            from read_parquet({text_list(files)})
+            where input_tokens is null and output_tokens is null
+        )
+        select entry.key, count(*)
+        from entries
+        where entry.key like '%usage.%' and entry.key not like '%aggregated%' and try_cast(entry.value as double) > 0
+        group by entry.key
+        order by count(*) desc, entry.key
+        limit 5
+        """
+    ).fetchall()
+
+
+def _marts(lake: Lake, inventory: Inventory, rules: Rules) -> Iterator[Finding]:
+    dirty = dirty_days(lake, inventory, rules, inventory.days())
+    known = len(inventory.days())
+    yield Finding(
+        "marts",
+        "ok",
+        f"{known - len(dirty)} of {known} days are materialised; the others are computed when asked for",
+        "make them now: llmcost refresh" if dirty else None,
+    )
+
+
+def _money(lake: Lake, inventory: Inventory, rules: Rules) -> Iterator[Finding]:
+    days = inventory.days()
+    if not days:
+        return
+    shares = ", ".join(f"coalesce(sum(cost_usd) filter ({name} is null), 0)" for name in _OWNERS)
+    with fresh(lake, inventory, rules, days) as marts, duckdb.connect() as con:
+        calls, cost, unpriced, tokens, models, *unowned = con.execute(
+            f"""
+            select
+                count(*),
+                coalesce(sum(cost_usd), 0),
+                count(*) filter (cost_usd is null),
+                coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) filter (cost_usd is null), 0)
+                    ::bigint,
+                list(distinct model) filter (unpriced_reason = 'model_not_in_price_book'),
+                {shares}
+            from read_parquet($files)
+            """,
+            {"files": [str(marts.mart_file("calls", day)) for day in days]},
+        ).fetchall()[0]
+    yield Finding("calls", "ok", f"{calls:,} calls, ${cost:,.2f}, each span counted once")
+    if unpriced:
+        named = f": {', '.join(sorted(models)[:5])}" if models else ""
+        yield Finding(
+            "unpriced",
+            "warn",
+            f"{unpriced:,} calls with {tokens:,} tokens have no price or no usage{named}",
+            f"add prices to {lake.prices}/own.toml (see docs/prices.md)" if models else None,
+        )
+    else:
+        yield Finding("unpriced", "ok", "every call has a cost")
+    for name, part in zip(_OWNERS, unowned, strict=True):
+        share = float(part / cost) if cost else 0.0
+        yield Finding(
+            "unattributed",
+            "warn" if share > 0.05 else "ok",
+            f"{share:.1%} of cost has no {name}",
+            f"set {name} on any span of the trace, or on the resource" if share > 0.05 else None,
+        )
+
+
+def _ago(age: timedelta) -> str:
+    seconds = age.total_seconds()
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit} ago"
+    return f"{max(seconds, 0):.0f} s ago"
+
+
+assert set(_OWNERS) <= set(DIMENSIONS)  # noqa: S101  (a misspelt owner would read as fully attributed)

@@ -1,0 +1,66 @@
+"""Which files hold which day: the Delta tables' live files, and the marts'."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from urllib.parse import unquote
+
+from ..models.lake import TABLES, Lake
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The live files of one moment: table -> day -> files, as absolute paths in a stable order."""
+
+    files: Mapping[str, Mapping[date, tuple[Path, ...]]] = field(default_factory=dict)
+
+    @classmethod
+    def take(cls, lake: Lake) -> Inventory:
+        """Read both Delta logs once; a table that nothing has landed in yet is empty."""
+        return cls({name: _live_files(lake.table(name)) for name in TABLES})
+
+    def days(self) -> list[date]:
+        """Days that have spans or events, in order."""
+        return sorted({day for table in self.files.values() for day in table})
+
+    def around(self, table: str, day: date) -> list[Path]:
+        """Files of a day and of the days beside it."""
+        return [path for offset in (-1, 0, 1) for path in self.on(table, day + timedelta(days=offset))]
+
+    def on(self, table: str, day: date) -> tuple[Path, ...]:
+        """Files of one day."""
+        return self.files.get(table, {}).get(day, ())
+
+    def fingerprint(self, day: date, rules: Iterable[str]) -> str:
+        """What the marts of `day` depend on: its input files, and the rules they are read by."""
+        digest = hashlib.sha256()
+        for path in (*self.around("spans", day), *self.on("events", day)):
+            digest.update(f"{path.parent.name}/{path.name}\n".encode())
+        for rule in rules:
+            digest.update(f"{rule}\n".encode())
+        return digest.hexdigest()[:32]
+
+
+def _live_files(root: Path) -> dict[date, tuple[Path, ...]]:
+    if not (root / "_delta_log").is_dir():
+        return {}
+    from deltalake import DeltaTable  # noqa: PLC0415  (a command that asks nothing of the lake starts faster)
+
+    days: dict[date, list[Path]] = {}
+    for uri in DeltaTable(str(root)).file_uris():
+        path = Path(unquote(uri.removeprefix("file://")))
+        if not path.exists():
+            path = Path(uri)
+        days.setdefault(date.fromisoformat(path.parent.name.removeprefix("day=")), []).append(path)
+    return {day: tuple(sorted(paths)) for day, paths in days.items()}
+
+
+def mart_days(lake: Lake, name: str) -> list[date]:
+    """Days that have a file of mart `name`, in order."""
+    folders = lake.mart(name).glob("day=*")
+    found = (date.fromisoformat(folder.name.removeprefix("day=")) for folder in folders)
+    return sorted(day for day in found if lake.mart_file(name, day).exists())

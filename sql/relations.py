@@ -1,0 +1,84 @@
+"""The `.sql` files: reading them, their headers and the comments of their columns.
+
+A file opens with `--` lines: sentences, then `-- grain: …` and `-- reads: a, b`. A line of the final
+select that names a column may end in `-- meaning, unit`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ..models.errors import UsageError
+
+CHAIN = Path(__file__).with_name("chain")
+ROLLUPS = Path(__file__).with_name("rollups")
+VIEWS = Path(__file__).with_name("views")
+
+_COLUMN = re.compile(r"(?:^|[ .)])([a-z_][a-z0-9_]*),?\s+--\s+(.+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a relation, as its comment says it."""
+
+    name: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One `.sql` file: its text and what its header says."""
+
+    name: str
+    path: Path
+    text: str
+    sentence: str
+    grain: str
+    reads: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+
+@cache
+def read(path: Path) -> Relation:
+    """The relation in `path`.
+
+    Raises UsageError if the file cannot be read or has no header sentence.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f'cannot read "{path}": {error}') from error
+    header: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("--"):
+            break
+        header.append(line[2:].strip())
+    facts = {name: value for name in ("grain", "reads") for value in [_fact(header, name)] if value}
+    sentence = " ".join(line for line in header if not re.match(r"(grain|reads|group_by):", line))
+    if not sentence:
+        raise UsageError(f'"{path}" has no header: its first line must be a comment that says what it answers')
+    return Relation(
+        name=path.stem,
+        path=path,
+        text=text,
+        sentence=sentence,
+        grain=facts.get("grain", ""),
+        reads=tuple(word.strip() for word in facts.get("reads", "").split(",") if word.strip()),
+        columns=_columns(text),
+    )
+
+
+def _fact(header: list[str], name: str) -> str | None:
+    return next((line.removeprefix(f"{name}:").strip() for line in header if line.startswith(f"{name}:")), None)
+
+
+def _columns(text: str) -> tuple[Column, ...]:
+    """Commented columns in order; the name is the last word before the comment."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        if not line.lstrip().startswith("--") and (match := _COLUMN.search(line)):
+            found.setdefault(match[1], match[2].strip())
+    return tuple(Column(name, meaning) for name, meaning in found.items())

@@ -1,0 +1,60 @@
+-- What one success really costs: everything spent on the work, its failures included, over what it achieved.
+-- A trace with several outcomes is counted in full under each; ledger_cost_usd splits it, so that it sums to the calls.
+-- grain: one row per outcome
+-- reads: calls, trace_outcomes
+-- group_by: feature, customer_id, team, org, user_id, model, provider, agent_name, prompt_version, route, deployment, service_name, traffic_type, key_id, developer
+with
+
+work as (
+    select
+        {% if by %}local_{{ by }} as {{ by }},{% endif %}
+        {% for name in group_by %}{{ name }},{% endfor %}
+        trace_id,
+        sum(cost_usd) as cost_usd,
+        count(*) as calls,
+        count(*) filter (cost_usd is null) as unpriced_calls,
+    from calls
+    group by all
+),
+
+judged as (
+    select
+        work.*,
+        coalesce(trace_outcomes.outcome, '(none yet)') as outcome,
+        coalesce(trace_outcomes.case_id, work.trace_id) as case_id,
+        trace_outcomes.succeeded,
+        case when trace_outcomes.number_in_case = 1 then trace_outcomes.value_usd end as value_usd,
+        case
+            when coalesce(trace_outcomes.outcomes_of_trace, 1) = 1 then work.cost_usd
+            when trace_outcomes.number_in_trace > 1
+                then trunc(work.cost_usd * 1000000000 / trace_outcomes.outcomes_of_trace)::decimal(18, 0) * 0.000000001
+            else
+                work.cost_usd
+                - trunc(work.cost_usd * 1000000000 / trace_outcomes.outcomes_of_trace)::decimal(18, 0)
+                * 0.000000001 * (trace_outcomes.outcomes_of_trace - 1)
+        end as ledger_cost_usd,
+    from work
+    left join trace_outcomes
+        on work.trace_id = trace_outcomes.trace_id
+)
+
+select
+    {% if by %}{{ by }}, -- {{ by }} of the call in the time zone asked for
+    {% endif %}
+    {% for name in group_by %}{{ name }}, -- dimension asked for; empty where no span says it
+    {% endfor %}
+    outcome, -- which outcome; (none yet) where nothing was told
+    count(distinct case_id) filter (succeeded) as successes, -- cases that reached it
+    count(distinct case_id) filter (not succeeded) as failures, -- cases that did not
+    count(distinct case_id) filter (succeeded is null) as pending, -- cases without a verdict
+    coalesce(sum(cost_usd), 0) as total_cost_usd, -- spent on all of them, USD
+    cast(round(sum(cost_usd) / nullif(count(distinct case_id) filter (succeeded), 0), 9) as decimal(18, 9))
+        as cost_per_success_usd, -- total over successes, USD
+    coalesce(sum(cost_usd) filter (not succeeded), 0) as failure_cost_usd, -- spent on failures, USD
+    sum(value_usd) filter (succeeded) as value_usd, -- what the successes are worth, USD; empty when not told
+    sum(calls)::bigint as calls, -- billable requests
+    sum(unpriced_calls)::bigint as unpriced_calls, -- requests of unknown cost, not in the totals
+    coalesce(sum(ledger_cost_usd), 0) as ledger_cost_usd, -- this row's part of the ledger, USD
+from judged
+group by {% if by %}{{ by }}, {% endif %}{% for name in group_by %}{{ name }}, {% endfor %}outcome
+order by {% if by %}{{ by }}, {% endif %}total_cost_usd desc, outcome{% for name in group_by %}, {{ name }}{% endfor %}

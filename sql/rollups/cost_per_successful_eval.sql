@@ -1,0 +1,55 @@
+-- What one passed evaluation costs: the evaluated work and its judges, over the passes.
+-- A trace with several evaluations is counted in full under each; ledger_cost_usd gives it to the first by name.
+-- grain: one row per evaluation
+-- reads: calls, trace_evals
+-- group_by: prompt_version, model, provider, feature, agent_name, customer_id, team, deployment, service_name
+with
+
+work as (
+    select
+        {% if by %}local_{{ by }} as {{ by }},{% endif %}
+        {% for name in group_by %}{{ name }},{% endfor %}
+        trace_id,
+        sum(cost_usd) as cost_usd,
+        sum(cost_usd) filter (traffic_type = 'eval') as eval_cost_usd,
+        count(*) filter (cost_usd is null) as unpriced_calls,
+    from calls
+    group by all
+),
+
+verdicts as (
+    select
+        trace_id,
+        evaluation_name,
+        min(number_in_trace) as number_in_trace,
+        count(*) as evals,
+        count(*) filter (passed) as passed,
+        count(*) filter (not passed) as failed,
+        sum(score) as score,
+        count(score) as scores,
+    from trace_evals
+    group by trace_id, evaluation_name
+)
+
+select
+    {% if by %}work.{{ by }}, -- {{ by }} of the call in the time zone asked for
+    {% endif %}
+    coalesce(verdicts.evaluation_name, '(not evaluated)') as evaluation_name, -- evaluator or metric
+    {% for name in group_by %}work.{{ name }}, -- dimension asked for
+    {% endfor %}
+    coalesce(sum(verdicts.evals), 0)::bigint as evals, -- results
+    coalesce(sum(verdicts.passed), 0)::bigint as passed, -- results that passed
+    coalesce(sum(verdicts.failed), 0)::bigint as failed, -- results that did not
+    round(sum(verdicts.score) / nullif(sum(verdicts.scores), 0), 4) as mean_score, -- mean of the numbers given
+    coalesce(sum(work.cost_usd), 0) as total_cost_usd, -- evaluated work and judges, USD
+    coalesce(sum(work.eval_cost_usd), 0) as eval_cost_usd, -- eval traffic within it, USD
+    cast(round(sum(work.cost_usd) / nullif(sum(verdicts.passed), 0), 9) as decimal(18, 9))
+        as cost_per_pass_usd, -- total over passes, USD
+    sum(work.unpriced_calls)::bigint as unpriced_calls, -- calls of unknown cost, not in the totals
+    coalesce(sum(work.cost_usd) filter (coalesce(verdicts.number_in_trace, 1) = 1), 0)
+        as ledger_cost_usd, -- this row's part of the ledger, USD
+from work
+left join verdicts
+    on work.trace_id = verdicts.trace_id
+group by {% if by %}work.{{ by }}, {% endif %}{% for name in group_by %}work.{{ name }}, {% endfor %}verdicts.evaluation_name
+order by {% if by %}{{ by }}, {% endif %}total_cost_usd desc, evaluation_name{% for name in group_by %}, work.{{ name }}{% endfor %}

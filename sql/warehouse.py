@@ -1,0 +1,261 @@
+"""The warehouse: ask a lake what its LLM calls cost and what they achieved.
+
+>>> from llmcost.sql import Warehouse                                      # doctest: +SKIP
+>>> Warehouse("llmcost-lake").rollup("cost-per-outcome", since="7d")       # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+
+from ..models.errors import UsageError
+from ..models.lake import MARTS, TABLES, Lake
+from ..models.schema import DIMENSIONS
+from ..models.settings import Settings
+from ..models.settings import load as load_settings
+from ..models.windows import Window, window, zone
+from . import catalogue
+from .answers import Answer, Coverage, Finding, PriceView, RefreshReport, RollupInfo, TraceView
+from .derive import Rules, empty_relation, text_list
+from .inventory import Inventory, mart_days
+from .materialise import fresh, refresh_days
+from .relations import VIEWS, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import polars as pl
+
+_FILTERS = frozenset({*DIMENSIONS, "provider", "model", "operation", "status", "service_name", "cost_basis"})
+"""Columns of `calls` that --where may name."""
+
+Progress = Callable[[int, int], None]
+
+
+class Warehouse:
+    """One lake, opened for questions. Holds no connection between calls; safe to share and to fork.
+
+    `now` is the clock, for tests; it must return aware UTC instants.
+    Raises LakeMissing or LakeTooNew when it cannot be opened.
+    """
+
+    def __init__(
+        self,
+        lake: Path | str,
+        settings: Settings | None = None,
+        *,
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
+        self.lake = Lake.open(Path(lake))
+        self.settings = settings or load_settings(lake=Path(lake))
+        self._now = now or (lambda: datetime.now(UTC))
+
+    def rollups(self) -> list[RollupInfo]:
+        """Every rollup that can be asked, the user's own among them, by name."""
+        return sorted(catalogue.rollups(self.lake).values(), key=lambda info: info.name)
+
+    def rollup(self, name: str, **options: Any) -> pl.DataFrame:
+        """The rows of a rollup as a polars DataFrame; takes what `ask` takes."""
+        import polars as pl  # noqa: PLC0415  (only where a DataFrame is asked for)
+
+        frame = pl.from_arrow(self.ask(name, **options).table)
+        return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()
+
+    def ask(
+        self,
+        name: str,
+        *,
+        since: str = "7d",
+        until: str | None = None,
+        by: str | None = None,
+        group_by: Sequence[str] = (),
+        where: Mapping[str, str] | None = None,
+        tz: str = "UTC",
+        top: int | None = None,
+        progress: Progress | None = None,
+    ) -> Answer:
+        """Answer one rollup over calls that started in [since, until).
+
+        Clean days are read, dirty days are made first, so the answer is what the landed spans say now.
+        `by` is "day" or "hour" in the time zone `tz`; `group_by` and `where` name dimensions; `top` keeps
+        the first rows. Raises UsageError for what cannot be asked.
+        """
+        info = catalogue.find(name, self.lake)
+        text = catalogue.render(info, by, group_by)
+        asked = window(since, until, now=self._now(), tz=zone(tz))
+        with self._open(asked, tz, where or {}, progress) as con:
+            try:
+                table = con.sql(text).to_arrow_table()
+            except duckdb.Error as error:
+                raise UsageError(f'rollup "{info.path}": {error}') from error
+            dimensions = _dimensions_of(info, group_by)
+            return Answer(info, asked, table.slice(0, top) if top else table, _coverage(con, dimensions))
+
+    def refresh(
+        self, *, since: str | None = None, until: str | None = None, progress: Progress | None = None
+    ) -> RefreshReport:
+        """Make every dirty day's marts, of the whole lake or of a window."""
+        begun = time.monotonic()
+        inventory, rules = Inventory.take(self.lake), Rules.load(self.lake, self.settings)
+        days = inventory.days()
+        if since:
+            asked = window(since, until, now=self._now(), tz=zone("UTC"))
+            days = [day for day in days if asked.first_day <= day <= asked.last_day]
+        refreshed = refresh_days(self.lake, inventory, rules, days, progress)
+        files = [str(self.lake.mart_file("calls", day)) for day in days]
+        calls, cost = 0, Decimal(0)
+        if files:
+            with duckdb.connect() as con:
+                row = con.execute(
+                    "select count(*), coalesce(sum(cost_usd), 0) from read_parquet(?)", [files]
+                ).fetchall()
+            calls, cost = row[0]
+        return RefreshReport(len(days), tuple(refreshed), calls, cost, time.monotonic() - begun)
+
+    def sql(self, query: str) -> pa.Table:
+        """Run one read-only query over calls, traces, agent_runs, outcomes, evals, unbilled_spans, spans, events.
+
+        It can read nothing but the lake, and write nothing. Raises UsageError with DuckDB's own words.
+        """
+        with self._open(None, "UTC", {}, None) as con:
+            try:
+                statements = con.extract_statements(query)
+                if len(statements) != 1 or statements[0].type is not duckdb.StatementType.SELECT:
+                    raise UsageError("SQL: one read-only statement at a time: select, from, with, describe or show")
+                return con.sql(query).to_arrow_table()
+            except duckdb.Error as error:
+                raise UsageError(f"SQL: {error}") from error
+
+    def trace(self, trace_id: str) -> TraceView:
+        """One trace as a tree; a unique beginning of its id (8 hex digits at least) is enough."""
+        from .trace import view  # noqa: PLC0415  (imports what only this question needs)
+
+        return view(self.lake, Rules.load(self.lake, self.settings), trace_id)
+
+    def prices(self, model: str, provider: str | None = None) -> PriceView:
+        """What the price book says `model` costs, under the lake's own layers."""
+        from .pricelist import view  # noqa: PLC0415
+
+        return view(Rules.load(self.lake, self.settings), model, provider, self._now())
+
+    def doctor(self) -> list[Finding]:
+        """Check the lake's health, freshness and coverage."""
+        from .doctor import findings  # noqa: PLC0415
+
+        return findings(self.lake, self.settings, self._now())
+
+    @contextmanager
+    def _open(
+        self, asked: Window | None, tz: str, where: Mapping[str, str], progress: Progress | None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection with the relations over fresh marts; calls are those of the window and filters."""
+        inventory, rules = Inventory.take(self.lake), Rules.load(self.lake, self.settings)
+        lookback = timedelta(days=self.settings.deriving.lookback_days)
+        known = sorted({*inventory.days(), *mart_days(self.lake, "calls")})
+        days = [day for day in known if asked is None or asked.first_day <= day <= asked.last_day + lookback]
+        with fresh(self.lake, inventory, rules, days, progress) as lake:
+            con = duckdb.connect(config={"enable_external_file_cache": False})
+            try:
+                con.execute("set timezone = 'UTC'")
+                _relations(con, lake, days, asked=asked, tz=tz, where=where)
+                if asked is None:
+                    landed = {name: [path for day in days for path in inventory.on(name, day)] for name in TABLES}
+                    for name, files in landed.items():
+                        _view(con, name, files, "select *")
+                    marts = [lake.mart_file(name, day) for name in MARTS for day in days]
+                    _lock(con, [*marts, *(path for files in landed.values() for path in files)])
+                yield con
+            finally:
+                con.close()
+
+
+def _relations(
+    con: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    days: Sequence[date],
+    *,
+    asked: Window | None,
+    tz: str,
+    where: Mapping[str, str],
+) -> None:
+    """Create calls (of the window and filters) and the other relations (of `days`) as views."""
+    for column in where.keys() - _FILTERS:
+        raise UsageError(f'--where "{column}": accepted are {", ".join(sorted(_FILTERS))}')
+    variables: dict[str, object] = {"tz": tz, **{f"where_{column}": value for column, value in where.items()}}
+    if asked:
+        variables |= {"since": asked.since, "until": asked.until}
+    for name, value in variables.items():
+        con.execute(f"set variable {name} = $value", {"value": value})
+    conditions = ["started_at >= getvariable('since') and started_at < getvariable('until')"] if asked else []
+    conditions += [f"{column} = getvariable('where_{column}')" for column in where]
+    select = """
+        select
+            *,
+            cast(timezone(getvariable('tz'), started_at) as date) as local_day,
+            strftime(timezone(getvariable('tz'), started_at), '%Y-%m-%dT%H') as local_hour
+    """
+    of_the_window = [day for day in days if asked is None or day <= asked.last_day]
+    for name in MARTS:
+        chosen = of_the_window if name == "calls" else days
+        files = [path for day in chosen if (path := lake.mart_file(name, day)).exists()]
+        if name == "calls":
+            _view(con, name, files, select, conditions)
+        else:
+            _view(con, name, files, "select *")
+    for path in sorted(VIEWS.glob("*.sql")):
+        con.execute(f"create temp view {path.stem} as {read(path).text}")
+
+
+def _view(
+    con: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], select: str, conditions: Sequence[str] = ()
+) -> None:
+    """A view over Parquet files, or over no rows of the right columns."""
+    if files:
+        source = f"read_parquet({text_list(map(str, files))}, hive_partitioning = true, hive_types = {{'day': date}})"
+    else:
+        con.register(f"no_{name}", empty_relation(name))
+        source = f"no_{name}"
+    condition = f"where {' and '.join(conditions)}" if conditions else ""
+    con.execute(f"create temp view {name} as {select} from {source} {condition}")
+
+
+def _lock(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
+    """From here on the connection reads these files, and nothing else of the machine."""
+    con.execute("set allowed_paths = $paths", {"paths": list(map(str, files))})
+    con.execute("set enable_external_access = false")
+    con.execute("set lock_configuration = true")
+
+
+def _dimensions_of(info: RollupInfo, group_by: Sequence[str]) -> list[str]:
+    """The dimensions an answer's rows are split by."""
+    own = [column.name for column in info.columns if column.name in DIMENSIONS]
+    return list(dict.fromkeys([*own, *(name for name in group_by if name in DIMENSIONS)]))
+
+
+def _coverage(con: duckdb.DuckDBPyConnection, dimensions: Sequence[str]) -> Coverage:
+    shares = "".join(f", coalesce(sum(cost_usd) filter ({name} is null), 0)" for name in dimensions)
+    row = con.sql(
+        f"""
+        select
+            count(*),
+            coalesce(sum(cost_usd), 0),
+            count(*) filter (cost_usd is null),
+            coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) filter (cost_usd is null), 0)
+                ::bigint,
+            max(started_at)
+            {shares}
+        from calls
+        """
+    ).fetchall()[0]
+    calls, cost, unpriced, tokens, newest, *unowned = row
+    share = {name: float(part / cost) if cost else 0.0 for name, part in zip(dimensions, unowned, strict=True)}
+    return Coverage(calls, cost, unpriced, tokens, share, newest)

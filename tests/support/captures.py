@@ -1,0 +1,106 @@
+"""The recorded captures: their requests, the mock provider's truth, and a comparison with what was counted."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llmcost.ingest.columns import Decoder
+from llmcost.ingest.wire import Signal
+from llmcost.models import conventions
+from llmcost.models.lake import Lake
+from llmcost.models.settings import Settings
+from llmcost.sql.derive import Rules, connect, derive_day
+from llmcost.sql.inventory import Inventory
+
+FOLDER = Path(__file__).resolve().parents[2] / "data" / "fixtures" / "captures"
+RECEIVED_AT_US = 1_795_400_000_000_000
+"""A receipt shortly after the captures were recorded (2026-11-22)."""
+
+
+@dataclass(frozen=True)
+class RawRequest:
+    """A request as the journal would give it back."""
+
+    signal: int
+    received_at_us: int
+    body: bytes
+
+
+def names() -> list[str]:
+    """Every capture with truth."""
+    return sorted(path.name.removesuffix(".truth.jsonl") for path in FOLDER.glob("*.truth.jsonl"))
+
+
+def messages(path: Path) -> Iterator[bytes]:
+    """The varint-delimited messages of one recording."""
+    data, at = path.read_bytes(), 0
+    while at < len(data):
+        size = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        yield data[at : at + size]
+        at += size
+
+
+def requests(name: str, *, logs: bool = False) -> list[RawRequest]:
+    """The capture's requests in order of arrival."""
+    found = [RawRequest(Signal.TRACES, RECEIVED_AT_US, body) for body in messages(FOLDER / f"{name}.bin")]
+    recorded_logs = FOLDER / f"{name}.logs.bin"
+    if logs and recorded_logs.exists():
+        found += [RawRequest(Signal.LOGS, RECEIVED_AT_US, body) for body in messages(recorded_logs)]
+    return found
+
+
+def truth(name: str) -> list[dict[str, Any]]:
+    """Calls the mock provider answered, in the order of completion."""
+    lines = (FOLDER / f"{name}.truth.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def expected(name: str) -> dict[str, Any]:
+    """Which spans describe which truth row."""
+    return json.loads((FOLDER / f"{name}.expected.json").read_text())
+
+
+def land(folder: Path, batches: Sequence[Sequence[RawRequest]]) -> Inventory:
+    """Decode batches of requests into day files below `folder`, one set of files a batch."""
+    decoder = Decoder(conventions.load(), "drop", Settings().landing)
+    files: dict[str, dict[date, list[Path]]] = {"spans": defaultdict(list), "events": defaultdict(list)}
+    for number, batch in enumerate(batches):
+        decoded = decoder.decode(batch)
+        for table_name, table in (("spans", decoded.spans), ("events", decoded.events)):
+            for day in table["day"].unique().to_pylist():
+                rows = table.filter(pa.compute.equal(table["day"], day)).drop_columns("day")
+                path = folder / table_name / f"day={day}" / f"{number:06}.parquet"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pq.write_table(rows, path)
+                files[table_name][day].append(path)
+    return Inventory({name: {day: tuple(paths) for day, paths in days.items()} for name, days in files.items()})
+
+
+def derive(folder: Path, inventory: Inventory, settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
+    """The marts of all days of `inventory`, as tables all_calls, all_unbilled_spans and so on."""
+    rules = Rules.load(Lake(folder), settings or Settings())
+    con = connect()
+    for number, day in enumerate(inventory.days()):
+        derive_day(con, day, inventory, rules)
+        for mart in ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans"):
+            select = f"select * from {mart} where day = $day"
+            verb = f"insert into all_{mart}" if number else f"create table all_{mart} as"
+            con.execute(f"{verb} {select}", {"day": day})
+    return con

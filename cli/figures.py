@@ -109,18 +109,13 @@ def _span_of_time(gap: timedelta) -> str:
     return f"{seconds / 86_400:.0f} days"
 
 
-def is_money(unit: str | None) -> bool:
-    """Whether a column with this unit holds US dollars.
+def unit_of(name: str) -> str | None:
+    """The unit of a column by the end of its name, as every relation of ours spells it.
 
-    >>> is_money("USD"), is_money("USD a call"), is_money("tokens"), is_money(None)
-    (True, True, False, False)
+    >>> unit_of("total_cost_usd"), unit_of("share_percent"), unit_of("calls")
+    ('USD', 'percent', None)
     """
-    return (unit or "").upper().startswith("USD")
-
-
-def is_share(unit: str | None) -> bool:
-    """Whether a column with this unit holds shares of one."""
-    return (unit or "").lower() in {"share", "ratio", "fraction"}
+    return {"usd": "USD", "percent": "percent"}.get(name.rpartition("_")[2])
 
 
 def column_of(values: Sequence[object], *, name: str, unit: str | None, is_dimension: bool) -> list[str]:
@@ -129,11 +124,12 @@ def column_of(values: Sequence[object], *, name: str, unit: str | None, is_dimen
     What a NULL means depends on the column: a price nobody knows is "unknown", a cost per success without
     a success is a dash, a call without an owner is "unattributed". None of them is ever 0.
     """
-    places = money_places(v for v in values if isinstance(v, Decimal)) if is_money(unit) else None
+    is_money = unit == "USD"
+    places = money_places(v for v in values if isinstance(v, Decimal)) if is_money else None
     missing = NOT_APPLICABLE
     if is_dimension:
         missing = "unattributed"
-    elif is_money(unit) and "_per_" not in name:
+    elif is_money and "_per_" not in name:
         missing = UNKNOWN
     return [missing if value is None else _text(value, unit, places) for value in values]
 
@@ -156,8 +152,8 @@ def _text(value: object, unit: str | None, places: int | None) -> str:
 def _figure(value: Decimal | float, unit: str | None, places: int | None) -> str:
     if not math.isfinite(value):
         return UNKNOWN
-    if is_share(unit):
-        return share(float(value))
-    if is_money(unit):
+    if unit == "percent":
+        return share(float(value) / 100)
+    if unit == "USD":
         return money(value, places) if isinstance(value, Decimal) else money(Decimal(repr(value)))
     return f"{value:,f}" if isinstance(value, Decimal) else number(value)

@@ -58,6 +58,7 @@ def rollup(
       llmcost rollup eval-vs-inference --format json | jq .coverage
     """
     from . import sheet  # noqa: PLC0415  start-up time
+    from .waiting import progress_bar  # noqa: PLC0415
     from .writers import deliver  # noqa: PLC0415
 
     conditions = parse_where(where or ())
@@ -65,14 +66,16 @@ def rollup(
     if list_ or name is None:
         deliver(sheet.of_rollups(warehouse.rollups(), name), format_, output)
         return
-    answer = warehouse.ask(
-        name,
-        since=since,
-        until=until,
-        by=by.value if by else None,
-        group_by=tuple(group_by or ()),
-        where=conditions,
-        tz=tz,
-        top=top,
-    )
+    with progress_bar("deriving days") as progress:
+        answer = warehouse.ask(
+            name,
+            since=since,
+            until=until,
+            by=by.value if by else None,
+            group_by=tuple(group_by or ()),
+            where=conditions,
+            tz=tz,
+            top=top,
+            progress=progress,
+        )
     deliver(sheet.of_answer(answer, datetime.now(UTC)), format_, output)

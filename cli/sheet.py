@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Sheet:
     """Rows to write in any format.
 
-    `facts` are the JSON object's keys beside `rows`; `notes` are the lines people read under the table.
+    `units` are those that a column's name does not say. `facts` are the JSON object's keys beside `rows`; `notes` are the lines people read under the table.
     """
 
     table: pa.Table
@@ -36,7 +36,6 @@ def of_answer(answer: Answer, now: datetime) -> Sheet:
     coverage, window = answer.coverage, answer.window
     return Sheet(
         table=answer.table,
-        units={column.name: column.unit for column in answer.info.columns},
         facts={
             "rollup": answer.info.name,
             "window": {"since": window.since, "until": window.until},
@@ -47,7 +46,6 @@ def of_answer(answer: Answer, now: datetime) -> Sheet:
                 "unpriced_tokens": coverage.unpriced_tokens,
                 "unattributed": dict(coverage.unattributed),
                 "newest_span_at": coverage.newest_span_at,
-                "latest_received_at": coverage.latest_received_at,
             },
         },
         notes=coverage_lines(answer, now),
@@ -71,9 +69,7 @@ def coverage_lines(answer: Answer, now: datetime) -> tuple[str, ...]:
         parts = (f"{name} {figures.share(part)}" for name, part in coverage.unattributed.items())
         lines.append(f"share of cost without an owner: {', '.join(parts)}")
     if coverage.newest_span_at:
-        newest = f"newest span {figures.ago(coverage.newest_span_at, now)}"
-        received = coverage.latest_received_at
-        lines.append(newest + (f", last received {figures.ago(received, now)}" if received else ""))
+        lines.append(f"newest span {figures.ago(coverage.newest_span_at, now)}")
     return tuple(lines)
 
 
@@ -89,10 +85,10 @@ def of_rollups(rollups: Sequence[RollupInfo], name: str | None) -> Sheet:
         return Sheet(pa.Table.from_pylist(listed))
     chosen = next((info for info in rollups if info.name == name), None)
     if chosen is None:
-        near = difflib.get_close_matches(name, [info.name for info in rollups], n=2, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else "llmcost rollup --list names them"
-        raise UsageError(f'no rollup is called "{name}": {hint}')
-    columns = [{"column": c.name, "meaning": c.meaning, "unit": c.unit} for c in chosen.columns]
+        near = difflib.get_close_matches(name, [info.name for info in rollups], n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else "llmcost rollup --list names them"
+        raise UsageError(f'unknown rollup "{name}": {hint}')
+    columns = [{"column": column.name, "meaning": column.meaning} for column in chosen.columns]
     notes = (
         f"one row for: {chosen.grain}",
         f"reads: {', '.join(chosen.reads)}",
@@ -104,11 +100,14 @@ def of_rollups(rollups: Sequence[RollupInfo], name: str | None) -> Sheet:
 
 def of_prices(view: PriceView) -> Sheet:
     """What a model costs, and where that is written."""
-    facts = {"provider": view.provider, "model": view.model, "matched": view.matched}
+    import pyarrow as pa  # noqa: PLC0415  start-up time
+
+    named = f"{view.provider}/{view.model}" if view.provider else view.model
+    rates = [field.name for field in view.rows.schema if pa.types.is_decimal(field.type)]
     return Sheet(
         view.rows,
-        units={name: "USD" for name in view.rows.column_names if name.endswith("_usd")},
-        facts=facts | {"source": view.source, "price_book": view.price_book},
+        units=dict.fromkeys(rates, "USD"),
+        facts={"provider": view.provider, "model": view.model, "source": view.source, "price_book": view.price_book},
         notes=(f"price book {view.price_book}, source: {view.source}",),
-        title=f"{view.model} is priced as {view.matched}" if view.matched else f"{view.model} has no price",
+        title=f"{named}: US dollars per million tokens",
     )

@@ -33,5 +33,4 @@ def sql(
     from .writers import deliver  # noqa: PLC0415
 
     table = open_warehouse(lake, config).sql(sys.stdin.read() if query == "-" else query)
-    units = {name: "USD" for name in table.column_names if name.endswith("_usd")}
-    deliver(Sheet(table, units=units), format_, output)
+    deliver(Sheet(table), format_, output)

@@ -40,12 +40,12 @@ def text_columns(sheet: Sheet) -> list[TextColumn]:
 
     columns = []
     for name in sheet.table.column_names:
-        values, unit = sheet.table.column(name).to_pylist(), sheet.units.get(name)
+        values, unit = sheet.table.column(name).to_pylist(), sheet.units.get(name, figures.unit_of(name))
         cells = figures.column_of(values, name=name, unit=unit, is_dimension=name in DIMENSIONS)
         columns.append(
             TextColumn(
                 name=name,
-                heading=_heading(name, unit),
+                heading=_heading(name),
                 cells=tuple(cells),
                 is_number=_is_number(sheet.table.schema.field(name).type),
                 is_empty=bool(values) and all(value is None for value in values) and name not in DIMENSIONS,
@@ -54,14 +54,13 @@ def text_columns(sheet: Sheet) -> list[TextColumn]:
     return columns
 
 
-def _heading(name: str, unit: str | None) -> str:
-    """The name in words; the cells already say that it is dollars.
+def _heading(name: str) -> str:
+    """The name in words; that it is dollars or percent, the cells say.
 
-    >>> _heading("cost_per_success_usd", "USD"), _heading("agent_name", None)
-    ('cost per success', 'agent name')
+    >>> _heading("cost_per_success_usd"), _heading("share_percent"), _heading("agent_name")
+    ('cost per success', 'share', 'agent name')
     """
-    words = name.removesuffix("_usd") if figures.is_money(unit) else name
-    return words.replace("_", " ")
+    return name.removesuffix("_usd").removesuffix("_percent").replace("_", " ")
 
 
 def fitting(columns: list[TextColumn], width: int) -> list[TextColumn]:

@@ -11,6 +11,8 @@ from .tables import print_grid
 if TYPE_CHECKING:
     from ..sql.answers import TraceSpan, TraceView
 
+_VERDICTS = {True: "yes", False: "no", None: "told without a verdict"}
+
 
 def print_trace(view: TraceView) -> None:
     """Write the tree to stdout."""
@@ -74,7 +76,7 @@ def summary(view: TraceView) -> list[str]:
     if view.unpriced_calls:
         lines.append(f"no price known for {view.unpriced_calls:,} of them: they are not in that figure")
     lines += [
-        f"outcome {name}: {result}" + (f", value {figures.money(value)}" if value is not None else "")
-        for name, result, value in view.outcomes
+        f"outcome {name}: {_VERDICTS[succeeded]}" + (f", worth {figures.money(value)}" if value is not None else "")
+        for name, succeeded, value in view.outcomes
     ]
     return lines if view.outcomes else [*lines, "no outcome yet"]

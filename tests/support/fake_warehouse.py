@@ -33,10 +33,10 @@ INFO = RollupInfo(
     grain="one row per outcome",
     reads=("calls", "outcomes"),
     columns=(
-        Column("feature", "Product feature", None),
-        Column("successes", "Cases that reached it", None),
-        Column("total_cost_usd", "Spent on all of them", "USD"),
-        Column("cost_per_success_usd", "Total over successes", "USD"),
+        Column("feature", "Product feature"),
+        Column("successes", "Cases that reached it"),
+        Column("total_cost_usd", "Spent on all of them"),
+        Column("cost_per_success_usd", "Total over successes"),
     ),
     group_by=("feature", "team"),
     path=Path("sql/rollups/cost_per_outcome.sql"),
@@ -56,7 +56,6 @@ COVERAGE = Coverage(
     unpriced_tokens=4_321,
     unattributed={"feature": 0.0421},
     newest_span_at=NOW - timedelta(seconds=3),
-    latest_received_at=NOW - timedelta(seconds=1),
 )
 SPAN = TraceSpan(
     span_id="a" * 16,
@@ -64,6 +63,7 @@ SPAN = TraceSpan(
     depth=0,
     name="POST /refunds",
     kind_class="other",
+    scope_name="support.app",
     started_at=NOW,
     duration_ms=1234.0,
     status="UNSET",
@@ -82,6 +82,7 @@ CALL = TraceSpan(
     depth=1,
     name="chat claude-haiku-4-5",
     kind_class="model_call",
+    scope_name="anthropic",
     started_at=NOW,
     duration_ms=800.0,
     status="UNSET",
@@ -100,6 +101,7 @@ TWIN = TraceSpan(
     depth=1,
     name="ChatAnthropic",
     kind_class="model_call",
+    scope_name="anthropic",
     started_at=NOW,
     duration_ms=801.0,
     status="UNSET",
@@ -136,6 +138,7 @@ class FakeWarehouse:
     def ask(self, name: str, **question: Any) -> Answer:
         if name != INFO.name:
             raise UsageError(f'no rollup is called "{name}"')
+        del question["progress"]
         self.asked.append({"name": name, **question})
         return Answer(INFO, Window(NOW - timedelta(days=7), NOW), TABLE, COVERAGE)
 
@@ -146,12 +149,12 @@ class FakeWarehouse:
 
     def trace(self, trace_id: str) -> TraceView:
         self.asked.append({"trace_id": trace_id})
-        outcomes = (("resolved", "failed", None),)
+        outcomes = (("resolved", False, None),)
         return TraceView("4bf92f3577b34da6a3ce929d0e0e4736", (SPAN, CALL, TWIN), CALL.cost_usd, 1, 0, outcomes)
 
     def prices(self, model: str, provider: str | None = None) -> PriceView:
-        rows = pa.table({"unit": ["input"], "per_million_usd": pa.array([Decimal("0.25")], MONEY)})
-        return PriceView(provider, model, f"openai/{model}", rows, "genai-prices", "genai-prices 0.2.3")
+        rows = pa.table({"holds": ["now"], "input": pa.array([Decimal("0.25")], MONEY)})
+        return PriceView("openai", model, "genai-prices", "genai-prices 0.2.3", rows)
 
     def sql(self, query: str) -> pa.Table:
         if "boom" in query:

@@ -7,15 +7,19 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import typer
+from deltalake import DeltaTable
 
 from ..models.errors import LandingError, UsageError
+from ..models.lake import Lake
 from ..sql.warehouse import Warehouse
 from . import figures
 from .demo_truth import Accuracy, CountedCall, compare, of_ledger, read_recorded_truth
@@ -111,32 +115,39 @@ def _send(week: Week, recordings: Sequence[Recording], lake: Path) -> None:
         replayed = send_recordings(recordings, running.endpoint)
         acknowledged = time.monotonic()
         with progress_bar("landing spans") as progress:
-            _wait_until_landed(Warehouse(lake), sent + replayed, progress)
+            _wait_until_landed(lake, sent + replayed, progress)
         landed = time.monotonic()
     recorded = f"{len(recordings)} recorded exports of real libraries ({replayed:,} spans)"
     if not recordings:
         recorded = "no recorded exports (they are in the source checkout only)"
     typer.echo(
         f"{sent:,} spans and {recorded}: acknowledged in {acknowledged - begun:.1f} s, "
-        f"all of them queryable {landed - acknowledged:.1f} s later."
+        f"all of them in Parquet {landed - acknowledged:.1f} s later."
     )
 
 
-def _wait_until_landed(warehouse: Warehouse, expected: int, progress: object) -> None:
-    """Ask for the spans until all are there. Raises LandingError after a minute."""
+def _wait_until_landed(lake: Path, expected: int, progress: Callable[[int, int], None] | None) -> None:
+    """Look into the table until every acknowledged span is there. Raises LandingError after a minute."""
     deadline = time.monotonic() + _LANDING_SECONDS
     found = 0
     while time.monotonic() < deadline:
-        table = warehouse.sql("select count(distinct trace_id || span_id) as spans from spans")
-        found = table.column("spans")[0].as_py()
-        if callable(progress):
+        found = _landed_spans(lake)
+        if progress:
             progress(found, expected)
         if found >= expected:
             return
-        time.sleep(0.2)
+        time.sleep(0.1)
     raise LandingError(
-        f"only {found:,} of {expected:,} acknowledged spans were queryable after {_LANDING_SECONDS:.0f} s"
+        f"only {found:,} of {expected:,} acknowledged spans were landed after {_LANDING_SECONDS:.0f} s"
     )
+
+
+def _landed_spans(lake: Path) -> int:
+    root = Lake(lake).table("spans")
+    if not (root / "_delta_log").is_dir():
+        return 0
+    files = pa.table(DeltaTable(str(root)).get_add_actions(flatten=True))
+    return int(pc.sum(files.column("num_records")).as_py() or 0)
 
 
 def _since(now: datetime, recordings: Sequence[Recording]) -> str:
@@ -192,20 +203,23 @@ def _print_next_steps(week: Week, lake: Path, since: str) -> None:
         f"\nThe lesson of this week: a call of refund-haiku costs {figures.number(per_call)} times one of "
         f"refund-sonnet, a resolved refund {figures.number(per_success)} times.\n\nNext, on the same lake:"
     )
-    for command, meaning in (
+    steps = (
         (f"llmcost trace {longest[:12]} --lake {lake}", "the longest agent run as a tree"),
-        (f"llmcost rollup cost-per-customer --since {since} --lake {lake}", "who the money was spent for"),
+        (f"llmcost rollup cost-per-customer --since {since} --lake {lake}", "for whom the money was spent"),
         (f'llmcost sql "from unbilled_spans limit 20" --lake {lake}', "what was not billed, and why"),
-        (f"llmcost doctor --lake {lake}", "is the lake well"),
-    ):
-        typer.echo(f"  {command:<{max(60, len(command))}}  {meaning}")
+        (f"llmcost doctor --lake {lake}", "whether the lake is well"),
+    )
+    width = max(len(command) for command, _ in steps)
+    for command, meaning in steps:
+        typer.echo(f"  {command:<{width}}   {meaning}")
 
 
 def _lesson(week: Week) -> tuple[float, float]:
     """How dear the cheap model is beside the dear one: per call, and per resolved refund. From the ledger."""
 
     def costs(agent: str) -> tuple[Decimal, Decimal]:
-        spent = [call.cost_usd or Decimal(0) for call in week.calls if call.owner.agent == agent]
+        answered = [call for call in week.calls if call.owner.agent == agent and not call.is_refused]
+        spent = [call.cost_usd or Decimal(0) for call in answered]
         resolved = sum(outcome.succeeded for outcome in week.outcomes if outcome.owner.agent == agent)
         return sum(spent, Decimal(0)) / len(spent), sum(spent, Decimal(0)) / resolved
 

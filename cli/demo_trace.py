@@ -91,7 +91,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class TrueCall:
-    """One request that really happened, and every span that tells of it."""
+    """One request that really happened, and every span that tells of it; a refused one had no usage, cost 0."""
 
     span_ids: frozenset[str]
     trace_id: str
@@ -100,7 +100,8 @@ class TrueCall:
     tokens: Tokens
     owner: Owner
     cost_usd: Decimal | None
-    is_reported: bool
+    is_reported: bool = False
+    is_refused: bool = False
 
 
 _SDK_SCOPES = {
@@ -169,22 +170,13 @@ class Trace:
             started += timedelta(milliseconds=4)
         name, scope = f"{attributes['gen_ai.operation.name']} {model.name}", _SDK_SCOPES[model.provider]
         span_ids.append(self.span(name, started, attributes, scope=scope, parent=parent, kind="CLIENT"))
-        self.calls.append(
-            TrueCall(
-                span_ids=frozenset(f"{span_id:016x}" for span_id in span_ids),
-                trace_id=f"{self.trace_id:032x}",
-                at=started,
-                model=model,
-                tokens=tokens,
-                owner=self.owner,
-                cost_usd=cost if reported is None else reported,
-                is_reported=reported is not None,
-            )
+        self._book(
+            span_ids, started, model, tokens, cost if reported is None else reported, is_reported=reported is not None
         )
         self.cursor += timedelta(milliseconds=5)
 
     def _failed_try(self, model: Model, parent: int | None) -> None:
-        """A request the vendor refused: a span without usage, which cost nothing."""
+        """A request the vendor refused: a span without usage, a call that cost nothing."""
         started, self.cursor = self.cursor, self._later(30, 200)
         attributes: dict[str, Attribute] = {
             "gen_ai.operation.name": "chat",
@@ -193,8 +185,34 @@ class Trace:
             "error.type": "rate_limit_exceeded",
         }
         name, scope = f"chat {model.name}", _SDK_SCOPES[model.provider]
-        self.span(name, started, attributes, scope=scope, parent=parent, kind="CLIENT", is_error=True)
+        span_id = self.span(name, started, attributes, scope=scope, parent=parent, kind="CLIENT", is_error=True)
+        self._book([span_id], started, model, Tokens(0, 0), Decimal(0), is_refused=True)
         self.cursor += timedelta(seconds=1)
+
+    def _book(
+        self,
+        span_ids: list[int],
+        at: datetime,
+        model: Model,
+        tokens: Tokens,
+        cost_usd: Decimal | None,
+        *,
+        is_reported: bool = False,
+        is_refused: bool = False,
+    ) -> None:
+        self.calls.append(
+            TrueCall(
+                span_ids=frozenset(f"{span_id:016x}" for span_id in span_ids),
+                trace_id=f"{self.trace_id:032x}",
+                at=at,
+                model=model,
+                tokens=tokens,
+                owner=self.owner,
+                cost_usd=cost_usd,
+                is_reported=is_reported,
+                is_refused=is_refused,
+            )
+        )
 
     def tool(self, name: str, parent: int) -> None:
         """A tool call between two requests."""

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Sheet:
     """Rows to write in any format.
 
-    `units` are those that a column's name does not say. `facts` are the JSON object's keys beside `rows`; `notes` are the lines people read under the table.
+    `units` are those that a column's name does not say, `facts` the JSON object's keys beside `rows`, and
+    `notes` the lines people read under the table.
     """
 
     table: pa.Table
@@ -49,7 +50,7 @@ def of_answer(answer: Answer, now: datetime) -> Sheet:
             },
         },
         notes=coverage_lines(answer, now),
-        title=f"{answer.info.name}: {answer.info.sentence}",
+        title=f"{answer.info.name}: {_first_sentence(answer.info.sentence)}",
     )
 
 
@@ -81,7 +82,7 @@ def of_rollups(rollups: Sequence[RollupInfo], name: str | None) -> Sheet:
     import pyarrow as pa  # noqa: PLC0415  start-up time
 
     if name is None:
-        listed = [{"rollup": info.name, "answers": info.sentence, "one row for": info.grain} for info in rollups]
+        listed = [{"rollup": info.name, "answers": _first_sentence(info.sentence)} for info in rollups]
         return Sheet(pa.Table.from_pylist(listed))
     chosen = next((info for info in rollups if info.name == name), None)
     if chosen is None:
@@ -90,12 +91,21 @@ def of_rollups(rollups: Sequence[RollupInfo], name: str | None) -> Sheet:
         raise UsageError(f'unknown rollup "{name}": {hint}')
     columns = [{"column": column.name, "meaning": column.meaning} for column in chosen.columns]
     notes = (
-        f"one row for: {chosen.grain}",
+        f"grain: {chosen.grain}",
         f"reads: {', '.join(chosen.reads)}",
         f"--group-by takes: {', '.join(chosen.group_by) or 'nothing'}",
         f"defined in: {chosen.path}",
     )
     return Sheet(pa.Table.from_pylist(columns), notes=notes, title=f"{chosen.name}: {chosen.sentence}")
+
+
+def _first_sentence(text: str) -> str:
+    """The first sentence of a header; --list NAME shows all of it.
+
+    >>> _first_sentence("What it costs. A trace counts once.")
+    'What it costs'
+    """
+    return text.split(". ", maxsplit=1)[0].rstrip(".")
 
 
 def of_prices(view: PriceView) -> Sheet:

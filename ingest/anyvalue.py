@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -72,7 +72,7 @@ class Values:
     kinds: npt.NDArray[np.uint8]
     ints: npt.NDArray[np.int64]
     doubles: npt.NDArray[np.float64]
-    text_at: npt.NDArray[np.int64]
+    text_at: npt.NDArray[np.int32]
     invalid_utf8: Integers
     """Positions whose text held bytes that are not UTF-8."""
 
@@ -80,61 +80,64 @@ class Values:
 def decode(encoded: pa.BinaryArray, wanted: Integers, pool: TextPool) -> Values:
     """Decode the values at the positions `wanted` (ascending); the others are left ABSENT."""
     height = len(encoded)
-    kinds = np.zeros(height, np.uint8)
-    ints = np.zeros(height, np.int64)
-    doubles = np.zeros(height, np.float64)
-    text_at = np.full(height, -1, np.int64)
+    values = Values(
+        kinds=np.zeros(height, np.uint8),
+        ints=np.zeros(height, np.int64),
+        doubles=np.zeros(height, np.float64),
+        text_at=np.full(height, -1, np.int32),
+        invalid_utf8=np.zeros(0, np.int64),
+    )
     offsets, octets = offsets_and_bytes(encoded)
-    starts, ends = offsets[:-1][wanted].astype(np.int64), offsets[1:][wanted].astype(np.int64)
-    filled = ends > starts
-    wanted, starts, ends = wanted[filled], starts[filled], ends[filled]
-    tags = octets[starts]
+    wanted = wanted[offsets[1:][wanted] > offsets[:-1][wanted]].astype(np.int32)
+    starts, ends = offsets[wanted], offsets[wanted + 1]
+    tags, sizes = octets[starts], ends - starts
     plain = np.zeros(len(wanted), np.bool_)
+
+    def settle(at: Integers, kind: Kind, text_at: Integers) -> Integers:
+        plain[at] = True
+        positions = wanted[at]
+        values.kinds[positions] = kind
+        values.text_at[positions] = text_at
+        return positions
 
     at = np.flatnonzero(tags == _STRING_TAG)
     begins = _string_begins(octets, starts[at], ends[at])
-    at, begins = at[begins >= 0], begins[begins >= 0]
+    if begins.min(initial=0) < 0:
+        at, begins = at[begins >= 0], begins[begins >= 0]
     texts, invalid = as_text(cut_out(octets, begins, ends[at]))
-    plain[at] = True
-    invalid = wanted[at[invalid]]
-    kinds[wanted[at]] = Kind.STRING
-    text_at[wanted[at]] = pool.add(texts) + np.arange(len(at))
+    positions = settle(at, Kind.STRING, pool.add(texts) + np.arange(len(at)))
+    values = replace(values, invalid_utf8=positions[invalid])
 
     at = np.flatnonzero(tags == _INT_TAG)
     numbers, ok = _varints(octets, starts[at] + 1, ends[at])
     at, numbers = at[ok], numbers[ok]
-    plain[at] = True
-    kinds[wanted[at]] = Kind.INT
-    ints[wanted[at]] = numbers
-    text_at[wanted[at]] = pool.add(pa.array(numbers).cast(pa.string())) + np.arange(len(at))
+    values.ints[settle(at, Kind.INT, pool.add(pa.array(numbers).cast(pa.string())) + np.arange(len(at)))] = numbers
 
-    at = np.flatnonzero((tags == _DOUBLE_TAG) & (ends - starts == 9))
+    at = np.flatnonzero((tags == _DOUBLE_TAG) & (sizes == 9))
     reals = octets[starts[at][:, None] + np.arange(1, 9)].reshape(-1).view("<f8")
-    plain[at] = True
-    kinds[wanted[at]] = Kind.DOUBLE
-    doubles[wanted[at]] = reals
-    text_at[wanted[at]] = pool.add(pa.array(reals).cast(pa.string())) + np.arange(len(at))
+    values.doubles[settle(at, Kind.DOUBLE, pool.add(pa.array(reals).cast(pa.string())) + np.arange(len(at)))] = reals
 
-    at = np.flatnonzero((tags == _BOOL_TAG) & (ends - starts == 2))
-    at = at[octets[starts[at] + 1] <= 1]
+    at = np.flatnonzero((tags == _BOOL_TAG) & (sizes == 2))
     truths = octets[starts[at] + 1].astype(np.int64)
-    plain[at] = True
-    kinds[wanted[at]] = Kind.BOOL
-    ints[wanted[at]] = truths
-    text_at[wanted[at]] = pool.add(pa.array(["false", "true"])) + truths
+    at, truths = at[truths <= 1], truths[truths <= 1]
+    values.ints[settle(at, Kind.BOOL, pool.add(pa.array(["false", "true"])) + truths)] = truths
 
-    values = Values(kinds, ints, doubles, text_at, invalid)
     rest = np.flatnonzero(~plain)
-    return (
-        _decode_singly(cut_out(octets, starts[rest], ends[rest]), wanted[rest], values, pool) if len(rest) else values
-    )
+    if not len(rest):
+        return values
+    return _decode_singly(cut_out(octets, starts[rest], ends[rest]), wanted[rest], values, pool)
 
 
-def _string_begins(octets: npt.NDArray[np.uint8], starts: Integers, ends: Integers) -> Integers:
+def _string_begins(octets: npt.NDArray[np.uint8], starts: Integers, ends: Integers) -> npt.NDArray[np.int32]:
     """Where the text of each string AnyValue begins; -1 if it is not one length-delimited field and no more."""
-    begins = np.full(len(starts), -1, np.int64)
+    begins = starts + 2
+    short = np.minimum(starts + 1, ends - 1)
+    short = begins + octets[short] == ends
+    short &= ends - begins < 0x80
+    # Texts of 128 bytes and more: their length is a varint of several digits.
+    open_ = long = np.flatnonzero(~short)
     sizes = np.zeros(len(starts), np.int64)
-    open_ = np.arange(len(starts))
+    begins[long] = -1
     for digit in range(5):
         at = starts[open_] + 1 + digit
         inside = at < ends[open_]
@@ -144,9 +147,7 @@ def _string_begins(octets: npt.NDArray[np.uint8], starts: Integers, ends: Intege
         last = octet < 0x80
         begins[open_[last]] = at[last] + 1
         open_ = open_[~last]
-        if not len(open_):
-            break
-    begins[begins + sizes != ends] = -1
+    begins[long[begins[long] + sizes[long] != ends[long]]] = -1
     return begins
 
 
@@ -175,8 +176,7 @@ def _decode_singly(encoded: pa.BinaryArray, positions: Integers, values: Values,
     values.doubles[positions] = np.array([one.double for one in opened], np.float64)[codes]
     values.text_at[positions] = np.where(has_text, base + codes, -1)
     repaired = positions[np.array([one.repaired for one in opened], np.bool_)[codes]]
-    invalid = np.union1d(values.invalid_utf8, repaired)
-    return Values(values.kinds, values.ints, values.doubles, values.text_at, invalid)
+    return replace(values, invalid_utf8=np.concatenate([values.invalid_utf8, repaired]))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from .promote import Promoter
 from .ragged import Integers, as_text, cut_texts, list_offsets, row_of_each, take
 from .wire import LANDED, Signal
 
-_BATCH_BYTES = 16 * 1024 * 1024
+_BATCH_BYTES = 8 * 1024 * 1024
 _US_PER_DAY = 86_400_000_000
 _EARLIEST_US = -400 * _US_PER_DAY
 _LATEST_US = _US_PER_DAY

@@ -7,7 +7,7 @@ was taken leaves the `attributes` map, what lost or could not be used stays ther
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,26 +32,20 @@ _FALSE_AND_TRUE = pa.array(["false", "miss", "0", "true", "hit", "1"])
 
 @dataclass(frozen=True)
 class _Candidates:
-    """What one spelling offers: for each row its value's place in the pool, and the number if it is one."""
+    """What one spelling offers: for each row the attribute it is in, and the place of its text in the pool."""
 
     rows: Integers
+    positions: Integers
     text_at: Integers
-    kinds: Integers
-    ints: npt.NDArray[np.int64]
-    doubles: npt.NDArray[np.float64]
-    positions: Integers | None
-    """The attributes to take out of the map; None where the value is only a part of one."""
+    is_whole: bool
+    """Whether the value is all the attribute says, so that the attribute may leave the map."""
+    is_text: bool
+    """Whether the value was read out of a text, whatever kind the attribute has."""
 
     def keep(self, chosen: Mask) -> _Candidates:
-        positions = None if self.positions is None else self.positions[chosen]
-        return _Candidates(
-            self.rows[chosen],
-            self.text_at[chosen],
-            self.kinds[chosen],
-            self.ints[chosen],
-            self.doubles[chosen],
-            positions,
-        )
+        if chosen.all():
+            return self
+        return replace(self, rows=self.rows[chosen], positions=self.positions[chosen], text_at=self.text_at[chosen])
 
 
 class Promoter:
@@ -83,11 +77,10 @@ class Promoter:
                 base = attributes.pool.add(found)
                 opened[Spelling(key, path)] = _Candidates(
                     rows=attributes.rows[positions[at]],
+                    positions=positions[at],
                     text_at=base + at,
-                    kinds=np.full(len(at), Kind.STRING, np.uint8),
-                    ints=np.zeros(len(at), np.int64),
-                    doubles=np.zeros(len(at)),
-                    positions=positions[at] if path == WHOLE else None,
+                    is_whole=path == WHOLE,
+                    is_text=True,
                 )
         return opened
 
@@ -135,19 +128,15 @@ class _Promotion:
 
     def _plain(self, key: str) -> _Candidates | None:
         at = self._attributes.find(key)
-        values = self._attributes.values
-        return (
-            _Candidates(
-                self._attributes.rows[at],
-                values.text_at[at],
-                values.kinds[at],
-                values.ints[at],
-                values.doubles[at],
-                at,
-            )
-            if len(at)
-            else None
-        )
+        if not len(at):
+            return None
+        text_at = self._attributes.values.text_at[at]
+        return _Candidates(self._attributes.rows[at], at, text_at, is_whole=True, is_text=False)
+
+    def _kinds(self, candidates: _Candidates) -> Integers:
+        if candidates.is_text:
+            return np.full(len(candidates.rows), Kind.STRING, np.uint8)
+        return self._attributes.values.kinds[candidates.positions]
 
     def _is_blank(self, text_at: Integers) -> Mask:
         """No text, the empty text, or what LiteLLM and others write for it: None and null."""
@@ -159,20 +148,16 @@ class _Promotion:
             blank[four] = np.isin(words, _BLANK_WORDS)
         return blank
 
-    def _free(self, candidates: _Candidates, taken: Mask) -> _Candidates:
-        free = ~taken[candidates.rows]
-        return candidates if free.all() else candidates.keep(free)
-
     def _take_out(self, candidates: _Candidates) -> None:
-        if candidates.positions is not None:
+        if candidates.is_whole:
             self._attributes.take_out(candidates.positions)
 
     def _winning_texts(self, found: list[tuple[int, _Candidates]], *, composite: bool) -> Integers:
         """Place in the pool of each row's value, -1 where there is none."""
-        text_at = np.full(self._attributes.height, -1, np.int64)
+        text_at = np.full(self._attributes.height, -1, np.int32)
         for _, offered in found:
-            candidates = self._free(offered, text_at >= 0)
-            if not composite and candidates.positions is None:
+            candidates = offered.keep(text_at[offered.rows] < 0)
+            if not composite and candidates.is_text:
                 candidates = candidates.keep(~self._is_composite(candidates.text_at))
             text_at[candidates.rows] = candidates.text_at
             self._take_out(candidates)
@@ -213,7 +198,7 @@ class _Promotion:
         sources = np.full(height, -1, np.int16)
         parse = {pa.int64(): self._counts, pa.float64(): self._amounts, pa.bool_(): self._truths}[column.type]
         for precedence, offered in found:
-            candidates = self._free(offered, sources >= 0)
+            candidates = offered.keep(sources[offered.rows] < 0)
             numbers, good = parse(candidates)
             if not good.all():
                 self._notes.add(f"bad_{column.name}", candidates.rows[~good])
@@ -225,9 +210,11 @@ class _Promotion:
 
     def _amounts(self, candidates: _Candidates) -> tuple[npt.NDArray[Any], Mask]:
         """Finite numbers that are not negative, sent as int, double or text."""
-        numbers = np.where(candidates.kinds == Kind.INT, candidates.ints, candidates.doubles).astype(np.float64)
-        good = np.isin(candidates.kinds, (Kind.INT, Kind.DOUBLE))
-        text = np.flatnonzero(candidates.kinds == Kind.STRING)
+        values, kinds = self._attributes.values, self._kinds(candidates)
+        at = candidates.positions
+        numbers = np.where(kinds == Kind.INT, values.ints[at], values.doubles[at])
+        good = (kinds == Kind.INT) | (kinds == Kind.DOUBLE)
+        text = np.flatnonzero(kinds == Kind.STRING)
         if len(text):
             texts = self._attributes.texts(candidates.text_at[text])
             numeric = pc.match_substring_regex(texts, _NUMBER)
@@ -239,9 +226,11 @@ class _Promotion:
     def _counts(self, candidates: _Candidates) -> tuple[npt.NDArray[Any], Mask]:
         """Whole numbers that are not negative; a double or a text only as far as a double is exact."""
         numbers, good = self._amounts(candidates)
-        integer = candidates.kinds == Kind.INT
+        integer = self._kinds(candidates) == Kind.INT
         good &= integer | ((numbers < _EXACT_DOUBLE) & (np.floor(numbers) == numbers))
-        return np.where(integer, candidates.ints, np.where(good, numbers, 0)), good
+        ints = self._attributes.values.ints[candidates.positions]
+        # Never through one array of doubles: 2^63 - 1 would come back as 2^63.
+        return np.where(integer, ints, np.where(good & ~integer, numbers, 0).astype(np.int64)), good
 
     def _truths(self, candidates: _Candidates) -> tuple[npt.NDArray[Any], Mask]:
         """Truth as bool, 0 or 1, or one of the words true, false, hit, miss in any case."""

@@ -31,13 +31,13 @@ def list_offsets(lists: pa.ListArray) -> npt.NDArray[np.int64]:
     return np.asarray(lists.offsets).astype(np.int64)
 
 
-def row_of_each(offsets: Integers) -> npt.NDArray[np.int64]:
+def row_of_each(offsets: Integers) -> npt.NDArray[np.int32]:
     """The index of the list each element stands in.
 
     >>> row_of_each(np.array([0, 2, 2, 3])).tolist()
     [0, 0, 2]
     """
-    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    return np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
 
 
 def cut_out(octets: npt.NDArray[np.uint8], starts: Integers, ends: Integers) -> pa.BinaryArray:
@@ -53,7 +53,7 @@ def cut_out(octets: npt.NDArray[np.uint8], starts: Integers, ends: Integers) -> 
     offsets[0::2] = starts
     offsets[1::2] = ends
     both = pa.Array.from_buffers(pa.binary(), 2 * count - 1, [None, pa.py_buffer(offsets), pa.py_buffer(octets)])
-    return both.take(pa.array(np.arange(0, 2 * count, 2)))
+    return both.take(pa.array(np.arange(0, 2 * count, 2, dtype=np.int32)))
 
 
 def as_text(values: pa.BinaryArray) -> tuple[pa.StringArray, Integers]:

@@ -154,13 +154,18 @@ class Form:
         """The requests as one RecordBatch, a row each; raises whatever ptars does if one is malformed."""
         return self._handler.list_to_record_batch(bodies)
 
+    def parse(self, body: bytes) -> Any:
+        """The request as a upb message; raises google.protobuf.message.DecodeError."""
+        message = self._lenient()
+        message.ParseFromString(body)
+        return message
+
     def repair(self, body: bytes) -> bytes:
-        """The same request as upb understands it, fields of the wrong wire type dropped.
+        """The same request as upb understands it: fields of the wrong wire type are dropped as unknown.
 
         Raises google.protobuf.message.DecodeError if it is not protobuf at all.
         """
-        message = self._lenient()
-        message.ParseFromString(body)
+        message = self.parse(body)
         message.DiscardUnknownFields()
         repaired: bytes = message.SerializeToString()
         return repaired

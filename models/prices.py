@@ -42,6 +42,10 @@ KEYS = pa.schema(
 where it does not."""
 
 
+_MAKERS = ("openai", "anthropic", "google", "mistral", "cohere", "x-ai", "deepseek", "voyageai")
+"""Vendors that sell their own models: whose price holds where only the model is known."""
+
+
 @dataclass(frozen=True)
 class PriceKey:
     """What a call says about what it should cost; resolved once, however many calls share it."""
@@ -222,12 +226,13 @@ def _from_book(provider: str | None, model: str, key: PriceKey) -> tuple[str, Se
 
     snapshot = get_snapshot()
     # Clients of OpenAI-compatible endpoints call every vendor "openai": there the model says whose it is.
-    for asked in (provider, None) if provider in (None, "openai") else (provider,):
+    asked = (provider, None, *_MAKERS) if provider == "openai" else (provider,) if provider else (None, *_MAKERS)
+    for candidate in asked:
         try:
-            found, info = snapshot.find_provider_model(model, None, asked, None)
+            found, info = snapshot.find_provider_model(model, None, candidate, None)
         except LookupError:
             continue
-        own_model = any(info is candidate for candidate in found.models)
+        own_model = any(info is known for known in found.models)
         return found.id, book_rates(info, _context(key) if own_model else {})
     return None
 

@@ -9,7 +9,7 @@ response with the day.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -24,6 +24,7 @@ from ..models.lake import TABLES, Lake
 from ..models.prices import Layers, PriceBook, PriceKey
 from ..models.schema import DAY, DIMENSIONS, EVENTS, PROMOTED, SPANS
 from ..models.settings import Settings
+from .database import connect, text_list, text_literal
 from .inventory import Inventory
 from .relations import CHAIN, read
 
@@ -64,10 +65,9 @@ def chain_version() -> str:
     return hashlib.sha256(b"\0".join([*texts, Path(__file__).read_bytes()])).hexdigest()[:16]
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory database that spills, for one process's derivations; its tables are compressed."""
-    con = duckdb.connect(config={"enable_external_file_cache": False})
-    con.execute("set timezone = 'UTC'")
+def connect_to_derive() -> duckdb.DuckDBPyConnection:
+    """A database for one process's derivations; its tables are compressed in memory."""
+    con = connect()
     con.execute("attach ':memory:' as work (compress)")
     con.execute("use work")
     return con
@@ -151,7 +151,7 @@ def _source(
         create or replace view {name} as
         select * {f"replace ({', '.join(replaced)})" if replaced else ""},
             cast(file_index as bigint) * 4294967296 + file_row_number as sid
-        from read_parquet({text_list(map(str, files))}, hive_partitioning = true, hive_types = {{'day': date}},
+        from read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}},
             union_by_name = true)
         """
     )
@@ -160,23 +160,13 @@ def _source(
 def _only(trace_id: str | None) -> str:
     if trace_id is None:
         return ""
-    mine = f"trace_id = {_literal(trace_id)}"
+    mine = f"trace_id = {text_literal(trace_id)}"
     return f"where {mine} or response_id in (select response_id from landed_spans where {mine})"
 
 
 def _spelled(words: Sequence[str], kind: str | None) -> str:
-    values = ", ".join(f"attributes[{_literal(word)}]" for word in words if "#" not in word)
+    values = ", ".join(f"attributes[{text_literal(word)}]" for word in words if "#" not in word)
     return f"try_cast(coalesce({values}, null) as {kind})"
-
-
-def _literal(text: str) -> str:
-    """SQL text literal: views cannot bind parameters."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def text_list(texts: Iterable[str]) -> str:
-    """SQL list of text literals."""
-    return "[" + ", ".join(_literal(text) for text in texts) + "]"
 
 
 def _convention_tables(con: duckdb.DuckDBPyConnection, conventions: Conventions) -> None:
@@ -225,7 +215,7 @@ def empty_relation(name: str) -> pa.Table:
     if name in TABLES:
         return {"spans": SPANS, "events": EVENTS}[name].append(DAY).empty_table()
     rules = Rules(load_conventions(), PriceBook(), "reported", {})
-    con = connect()
+    con = connect_to_derive()
     try:
         derive_day(con, date(1970, 1, 1), Inventory(), rules)
         return con.sql(f"from {name}").to_arrow_table()

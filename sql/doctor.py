@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -12,7 +14,8 @@ from ..models.lake import Lake
 from ..models.schema import DIMENSIONS
 from ..models.settings import Settings
 from .answers import Finding
-from .derive import Rules, text_list
+from .database import connect, rows, text_list
+from .derive import Rules
 from .inventory import Inventory
 from .materialise import dirty_days, fresh
 
@@ -70,55 +73,57 @@ def _landed(inventory: Inventory, now: datetime) -> Iterator[Finding]:
     if not files:
         yield Finding("freshness", "warn", "nothing has landed yet", "point an exporter here: llmcost serve --help")
         return
-    with duckdb.connect() as con:
-        con.execute("set timezone = 'UTC'")
-        spans, received, newest, noted = con.execute(
-            f"""
-            select count(*), max(received_at), max(started_at), count(landing_notes)
-            from read_parquet({text_list(map(str, files))})
-            """
-        ).fetchall()[0]
-        unknown = _unknown_usage_keys(con, list(map(str, files)))
-    quiet = now - received
+    query = f"""
+        select
+            count(*) as spans,
+            max(received_at) as received_at,
+            max(started_at) as newest_at,
+            count(landing_notes) as noted
+        from read_parquet({text_list(files)})
+    """
+    with connect() as con:
+        landed = rows(con, query)[0]
+        unknown = _unknown_usage_keys(con, files)
+    quiet = now - landed["received_at"]
     yield Finding(
         "freshness",
         "warn" if quiet > _QUIET else "ok",
-        f"{spans:,} spans in {len(files)} files; last arrival {_ago(quiet)}, newest start {_ago(now - newest)}",
+        f"{landed['spans']:,} spans in {len(files)} files; last arrival {_ago(quiet)}, "
+        f"newest start {_ago(now - landed['newest_at'])}",
         "is the exporter running?" if quiet > _QUIET else None,
     )
-    if noted:
+    if landed["noted"]:
         yield Finding(
             "landing",
             "warn",
-            f"{noted:,} spans landed with a note",
+            f"{landed['noted']:,} spans landed with a note",
             'see: llmcost sql "select landing_notes, count(*) from spans group by all"',
         )
-    for key, rows in unknown:
+    for row in unknown:
         yield Finding(
             "usage keys",
             "warn",
-            f'attribute "{key}" on {rows:,} spans looks like usage and is not understood',
+            f'attribute "{row["key"]}" on {row["spans"]:,} spans looks like usage and is not understood',
             "add it to [conventions.fields] in llmcost.toml, or report it",
         )
 
 
-def _unknown_usage_keys(con: duckdb.DuckDBPyConnection, files: list[str]) -> list[tuple[str, int]]:
+def _unknown_usage_keys(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> list[dict[str, Any]]:
     """Keys left in attributes that look like usage and hold a positive number, on spans without usage."""
-    return con.execute(
-        f"""
+    query = f"""
         with entries as (
             select unnest(map_entries(attributes)) as entry
             from read_parquet({text_list(files)})
             where input_tokens is null and output_tokens is null
         )
-        select entry.key, count(*)
+        select entry.key as key, count(*) as spans
         from entries
         where entry.key like '%usage.%' and entry.key not like '%aggregated%' and try_cast(entry.value as double) > 0
         group by entry.key
-        order by count(*) desc, entry.key
+        order by spans desc, key
         limit 5
-        """
-    ).fetchall()
+    """
+    return rows(con, query)
 
 
 def _marts(lake: Lake, inventory: Inventory, rules: Rules) -> Iterator[Finding]:
@@ -136,35 +141,33 @@ def _money(lake: Lake, inventory: Inventory, rules: Rules) -> Iterator[Finding]:
     days = inventory.days()
     if not days:
         return
-    shares = ", ".join(f"coalesce(sum(cost_usd) filter ({name} is null), 0)" for name in _OWNERS)
-    with fresh(lake, inventory, rules, days) as marts, duckdb.connect() as con:
-        calls, cost, unpriced, tokens, models, *unowned = con.execute(
-            f"""
-            select
-                count(*),
-                coalesce(sum(cost_usd), 0),
-                count(*) filter (cost_usd is null),
-                coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) filter (cost_usd is null), 0)
-                    ::bigint,
-                list(distinct model) filter (unpriced_reason = 'model_not_in_price_book'),
-                {shares}
-            from read_parquet($files)
-            """,
-            {"files": [str(marts.mart_file("calls", day)) for day in days]},
-        ).fetchall()[0]
-    yield Finding("calls", "ok", f"{calls:,} calls, ${cost:,.2f}, each span counted once")
-    if unpriced:
-        named = f": {', '.join(sorted(models)[:5])}" if models else ""
+    shares = ", ".join(f"coalesce(sum(cost_usd) filter ({name} is null), 0) as {name}" for name in _OWNERS)
+    query = f"""
+        select
+            count(*) as calls,
+            coalesce(sum(cost_usd), 0) as cost_usd,
+            count(*) filter (cost_usd is null) as unpriced,
+            coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) filter (cost_usd is null), 0)::bigint
+                as tokens,
+            list(distinct model) filter (unpriced_reason = 'model_not_in_price_book') as models,
+            {shares}
+        from read_parquet($files)
+    """
+    with fresh(lake, inventory, rules, days) as marts, connect() as con:
+        found = rows(con, query, {"files": [str(marts.mart_file("calls", day)) for day in days]})[0]
+    yield Finding("calls", "ok", f"{found['calls']:,} calls, ${found['cost_usd']:,.2f}, each request counted once")
+    if found["unpriced"]:
+        named = f": {', '.join(sorted(found['models'])[:5])}" if found["models"] else ""
         yield Finding(
             "unpriced",
             "warn",
-            f"{unpriced:,} calls with {tokens:,} tokens have no price or no usage{named}",
-            f"add prices to {lake.prices}/own.toml (see docs/prices.md)" if models else None,
+            f"{found['unpriced']:,} calls with {found['tokens']:,} tokens have no price or no usage{named}",
+            f"add prices to {lake.prices}/own.toml (see docs/prices.md)" if found["models"] else None,
         )
     else:
         yield Finding("unpriced", "ok", "every call has a cost")
-    for name, part in zip(_OWNERS, unowned, strict=True):
-        share = float(part / cost) if cost else 0.0
+    for name in _OWNERS:
+        share = float(found[name] / found["cost_usd"]) if found["cost_usd"] else 0.0
         yield Finding(
             "unattributed",
             "warn" if share > 0.05 else "ok",

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from ..models.errors import LakeNotWritable
 from ..models.lake import MARTS, Lake
-from .derive import Rules, connect, derive_day
+from .derive import Rules, connect_to_derive, derive_day
 from .inventory import Inventory
 
 _FINGERPRINT = "llmcost.fingerprint"
@@ -48,7 +48,7 @@ def refresh_days(
     dirty = dirty_days(lake, inventory, rules, days)
     if not dirty:
         return []
-    con = connect()
+    con = connect_to_derive()
     try:
         for done, day in enumerate(dirty):
             if progress:

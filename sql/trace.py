@@ -9,7 +9,8 @@ from typing import Any
 from ..models.errors import UsageError
 from ..models.lake import Lake
 from .answers import TraceSpan, TraceView
-from .derive import Rules, connect, derive_day, text_list
+from .database import rows, text_list
+from .derive import Rules, connect_to_derive, derive_day
 from .inventory import Inventory
 
 _SPANS = """
@@ -17,7 +18,7 @@ _SPANS = """
         tree_spans.span_id,
         tree_spans.parent_span_id,
         tree_spans.name,
-        tree_spans.class,
+        tree_spans.class as kind_class,
         tree_spans.scope_name,
         tree_spans.started_at,
         (epoch_us(tree_spans.ended_at) - epoch_us(tree_spans.started_at)) / 1000.0 as duration_ms,
@@ -43,6 +44,15 @@ _SPANS = """
     order by tree_spans.started_at, tree_spans.ended_at desc, tree_spans.span_id
 """
 
+_TOTALS = """
+    select
+        count(*) as calls,
+        sum(cost_usd) as cost_usd,
+        count(*) filter (cost_usd is null) as unpriced_calls
+    from calls
+    where trace_id = $trace_id
+"""
+
 _OUTCOMES = """
     select outcome, succeeded, value_usd
     from outcomes
@@ -61,59 +71,48 @@ def view(lake: Lake, rules: Rules, trace_id: str) -> TraceView:
     wanted = trace_id.strip().lower()
     if len(wanted) < 8 or not set(wanted) <= set("0123456789abcdef"):
         raise UsageError(f'"{trace_id}" is no trace id: give 32 hex digits, or its first 8 or more')
-    con = connect()
+    con = connect_to_derive()
     try:
         whole, day = _find(con, inventory, wanted, trace_id)
         derive_day(con, day, inventory, rules, trace_id=whole)
         bound = {"trace_id": whole}
-        rows = con.execute(_SPANS, bound).fetchall()
-        calls, cost, unpriced = con.execute(
-            """
-            select count(*), sum(cost_usd), count(*) filter (cost_usd is null)
-            from calls
-            where trace_id = $trace_id
-            """,
-            bound,
-        ).fetchall()[0]
-        outcomes = con.execute(_OUTCOMES, bound).fetchall()
+        spans, totals, outcomes = (rows(con, query, bound) for query in (_SPANS, _TOTALS, _OUTCOMES))
     finally:
         con.close()
-    return TraceView(whole, tuple(_in_tree_order(rows)), cost, calls, unpriced, tuple(outcomes))
+    told = tuple((row["outcome"], row["succeeded"], row["value_usd"]) for row in outcomes)
+    return TraceView(trace_id=whole, spans=tuple(_in_tree_order(spans)), outcomes=told, **totals[0])
 
 
 def _find(con: Any, inventory: Inventory, wanted: str, typed: str) -> tuple[str, date]:
-    files = [str(path) for day in inventory.days() for path in inventory.on("spans", day)]
-    found: list[tuple[str, date]] = []
-    if files:
-        found = con.execute(
-            f"""
-            select trace_id, min(day)
-            from read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}})
-            where starts_with(trace_id, $wanted)
-            group by trace_id
-            order by trace_id
-            limit 4
-            """,
-            {"wanted": wanted},
-        ).fetchall()
+    files = [path for day in inventory.days() for path in inventory.on("spans", day)]
+    query = f"""
+        select trace_id, min(day) as day
+        from read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}})
+        where starts_with(trace_id, $wanted)
+        group by trace_id
+        order by trace_id
+        limit 4
+    """
+    found = rows(con, query, {"wanted": wanted}) if files else []
     if not found:
         raise UsageError(f'no trace "{typed}" in this lake: traces are listed by: llmcost sql "from traces"')
     if len(found) > 1:
-        raise UsageError(f'"{typed}" begins several trace ids, such as {", ".join(row[0] for row in found[:3])}')
-    return found[0]
+        several = ", ".join(row["trace_id"] for row in found[:3])
+        raise UsageError(f'"{typed}" begins several trace ids, such as {several}')
+    return found[0]["trace_id"], found[0]["day"]
 
 
-def _in_tree_order(rows: list[tuple[Any, ...]]) -> list[TraceSpan]:
+def _in_tree_order(spans: list[dict[str, Any]]) -> list[TraceSpan]:
     """Depth first, children by start; a span whose parent is not here stands as a root."""
-    children: dict[str | None, list[tuple[Any, ...]]] = defaultdict(list)
-    known = {row[0] for row in rows}
-    for row in rows:
-        parent = row[1] if row[1] in known and row[1] != row[0] else None
-        children[parent].append(row)
+    known = {span["span_id"] for span in spans}
+    children: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
+    for span in spans:
+        parent = span["parent_span_id"]
+        children[parent if parent in known and parent != span["span_id"] else None].append(span)
     ordered: list[TraceSpan] = []
-    waiting = [(row, 0) for row in reversed(children[None])]
+    waiting = [(span, 0) for span in reversed(children[None])]
     while waiting:
-        row, depth = waiting.pop()
-        ordered.append(TraceSpan(row[0], row[1], depth, *row[2:]))
-        waiting += [(child, depth + 1) for child in reversed(children.pop(row[0], []))]
+        span, depth = waiting.pop()
+        ordered.append(TraceSpan(depth=depth, **span))
+        waiting += [(child, depth + 1) for child in reversed(children.pop(span["span_id"], []))]
     return ordered

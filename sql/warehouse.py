@@ -25,7 +25,8 @@ from ..models.settings import load as load_settings
 from ..models.windows import Window, window, zone
 from . import catalogue
 from .answers import Answer, Coverage, Finding, PriceView, RefreshReport, RollupInfo, TraceView
-from .derive import Rules, empty_relation, text_list
+from .database import connect, rows, text_list
+from .derive import Rules, empty_relation
 from .inventory import Inventory, mart_days
 from .materialise import fresh, refresh_days
 from .relations import VIEWS, read
@@ -163,9 +164,8 @@ class Warehouse:
         known = sorted({*inventory.days(), *mart_days(self.lake, "calls")})
         days = [day for day in known if asked is None or asked.first_day <= day <= asked.last_day + lookback]
         with fresh(self.lake, inventory, rules, days, progress) as lake:
-            con = duckdb.connect(config={"enable_external_file_cache": False})
+            con = connect()
             try:
-                con.execute("set timezone = 'UTC'")
                 _relations(con, lake, days, asked=asked, tz=tz, where=where)
                 if asked is None:
                     landed = {name: [path for day in days for path in inventory.on(name, day)] for name in TABLES}
@@ -220,7 +220,7 @@ def _view(
 ) -> None:
     """A view over Parquet files, or over no rows of the right columns."""
     if files:
-        source = f"read_parquet({text_list(map(str, files))}, hive_partitioning = true, hive_types = {{'day': date}})"
+        source = f"read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}})"
     else:
         con.register(f"no_{name}", empty_relation(name))
         source = f"no_{name}"
@@ -242,20 +242,19 @@ def _dimensions_of(info: RollupInfo, group_by: Sequence[str]) -> list[str]:
 
 
 def _coverage(con: duckdb.DuckDBPyConnection, dimensions: Sequence[str]) -> Coverage:
-    shares = "".join(f", coalesce(sum(cost_usd) filter ({name} is null), 0)" for name in dimensions)
-    row = con.sql(
-        f"""
+    shares = "".join(f", coalesce(sum(cost_usd) filter ({name} is null), 0) as {name}" for name in dimensions)
+    query = f"""
         select
-            count(*),
-            coalesce(sum(cost_usd), 0),
-            count(*) filter (cost_usd is null),
+            count(*) as calls,
+            coalesce(sum(cost_usd), 0) as cost_usd,
+            count(*) filter (cost_usd is null) as unpriced_calls,
             coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) filter (cost_usd is null), 0)
-                ::bigint,
-            max(started_at)
+                ::bigint as unpriced_tokens,
+            max(started_at) as newest_span_at
             {shares}
         from calls
-        """
-    ).fetchall()[0]
-    calls, cost, unpriced, tokens, newest, *unowned = row
-    share = {name: float(part / cost) if cost else 0.0 for name, part in zip(dimensions, unowned, strict=True)}
-    return Coverage(calls, cost, unpriced, tokens, share, newest)
+    """
+    row = rows(con, query)[0]
+    cost = row["cost_usd"]
+    unattributed = {name: float(row.pop(name) / cost) if cost else 0.0 for name in dimensions}
+    return Coverage(unattributed=unattributed, **row)

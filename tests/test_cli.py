@@ -195,7 +195,7 @@ def test_doctor_exits_with_1_only_when_a_check_fails(run: Run, monkeypatch: pyte
 
 
 def test_rollup_without_a_name_lists_them(run: Run) -> None:
-    assert "What one success really costs." in run("rollup").out
+    assert "What one success really costs" in run("rollup").out
     assert run("rollup").out == run("rollup", "--list").out
 
 

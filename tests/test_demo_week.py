@@ -43,14 +43,15 @@ def test_no_two_spans_share_an_id_and_every_parent_is_there(week: Week) -> None:
     assert all((span.trace_id, span.parent_id) in ids for span in week.spans if span.parent_id is not None)
 
 
-def test_the_ledger_names_every_span_with_usage_of_a_model_call_and_no_other(week: Week) -> None:
-    """Failed tries have no usage, agents repeat it: neither is a call."""
+def test_the_ledger_names_every_span_of_a_model_call_and_no_other(week: Week) -> None:
+    """Agents repeat the usage of their calls and are none; a refused request is one, without usage."""
     calls = {"chat", "embeddings"}
     telling = {
         f"{span.span_id:016x}"
         for span in week.spans
         if ("gen_ai.usage.input_tokens" in span.attributes and span.attributes["gen_ai.operation.name"] in calls)
         or "llm.token_count.prompt" in span.attributes
+        or span.is_error
     }
     named = [span_id for call in week.calls for span_id in call.span_ids]
     assert set(named) == telling
@@ -85,7 +86,8 @@ def test_a_model_nobody_lists_has_no_price_rather_than_another_models() -> None:
 
 def test_the_cheap_model_is_dearer_where_it_counts(week: Week) -> None:
     def costs(agent: str) -> tuple[Decimal, Decimal]:
-        spent = [call.cost_usd or Decimal(0) for call in week.calls if call.owner.agent == agent]
+        answered = [call for call in week.calls if call.owner.agent == agent and not call.is_refused]
+        spent = [call.cost_usd or Decimal(0) for call in answered]
         resolved = sum(outcome.succeeded for outcome in week.outcomes if outcome.owner.agent == agent)
         return sum(spent, Decimal(0)) / len(spent), sum(spent, Decimal(0)) / resolved
 

@@ -8,22 +8,29 @@ with
 shared_ids as (
     select
         response_id,
-        min(sid) as first_sid,
+        sid,
+        trace_id,
+        started_at,
+        lag(sid) over earlier as earlier_sid,
+        lag(trace_id) over earlier as earlier_trace_id,
+        max(ended_at) over (earlier rows between unbounded preceding and 1 preceding) as earlier_ended_at,
+        count(*) over (partition by response_id) as spans,
     from candidates
     where response_id is not null
-    group by response_id
-    -- an id on more spans than any stack of wrappers has identifies nothing
-    having count(*) between 2 and 64
+    window earlier as (partition by response_id order by started_at, sid)
 ),
 
+-- Two spans of one id are one request if they share the trace or the time; 100 ms allow for the clocks
+-- of two hosts. An id on more spans than any stack of wrappers has identifies nothing.
 by_id as (
     select
-        shared_ids.first_sid as sid,
-        candidates.sid as other_sid,
+        earlier_sid as sid,
+        sid as other_sid,
         'same_response_id' as reason,
-    from candidates
-    inner join shared_ids
-        on candidates.response_id = shared_ids.response_id and candidates.sid <> shared_ids.first_sid
+    from shared_ids
+    where
+        spans between 2 and 64
+        and (trace_id = earlier_trace_id or started_at <= earlier_ended_at + interval 100 milliseconds)
 ),
 
 nested as (

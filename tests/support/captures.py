@@ -19,7 +19,7 @@ from llmcost.ingest.wire import Signal
 from llmcost.models import conventions
 from llmcost.models.lake import Lake
 from llmcost.models.settings import Settings
-from llmcost.sql.derive import Rules, connect, derive_day
+from llmcost.sql.derive import Rules, connect_to_derive, derive_day
 from llmcost.sql.inventory import Inventory
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "fixtures" / "captures"
@@ -96,7 +96,7 @@ def land(folder: Path, batches: Sequence[Sequence[RawRequest]]) -> Inventory:
 def derive(folder: Path, inventory: Inventory, settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
     """The marts of all days of `inventory`, as tables all_calls, all_unbilled_spans and so on."""
     rules = Rules.load(Lake(folder), settings or Settings())
-    con = connect()
+    con = connect_to_derive()
     for number, day in enumerate(inventory.days()):
         derive_day(con, day, inventory, rules)
         for mart in ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans"):

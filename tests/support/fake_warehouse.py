@@ -154,7 +154,7 @@ class FakeWarehouse:
 
     def prices(self, model: str, provider: str | None = None) -> PriceView:
         rows = pa.table({"holds": ["now"], "input": pa.array([Decimal("0.25")], MONEY)})
-        return PriceView("openai", model, "genai-prices", "genai-prices 0.2.3", rows)
+        return PriceView(provider or "openai", model, "genai-prices", "genai-prices 0.2.3", rows)
 
     def sql(self, query: str) -> pa.Table:
         if "boom" in query:

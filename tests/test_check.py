@@ -1,0 +1,81 @@
+"""What the receiver learns about a request before it is acknowledged."""
+
+from __future__ import annotations
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from llmcost.ingest.check import Checked, MalformedRequest, check_logs, check_traces
+
+GOOD = (b"t" * 16, b"s" * 8)
+
+
+def _request(ids: list[tuple[bytes, bytes]], padding: int = 0) -> bytes:
+    request = ExportTraceServiceRequest()
+    scope = request.resource_spans.add().scope_spans.add()
+    for trace_id, span_id in ids:
+        scope.spans.add(trace_id=trace_id, span_id=span_id, name="x" * padding)
+    return request.SerializeToString()
+
+
+# A request beyond the size at which spans are counted by columns instead of one by one.
+SIZES = pytest.mark.parametrize("padding", [0, 200_000], ids=["small", "large"])
+
+
+@SIZES
+def test_valid_spans_are_counted(padding: int) -> None:
+    assert Checked(3) == check_traces(_request([GOOD] * 3, padding))
+
+
+@SIZES
+@pytest.mark.parametrize("trace_id", [b"", b"t" * 15, b"t" * 17, bytes(16)], ids=["absent", "short", "long", "zero"])
+def test_a_span_with_an_invalid_trace_id_is_rejected(trace_id: bytes, padding: int) -> None:
+    checked = check_traces(_request([GOOD, (trace_id, b"s" * 8), GOOD], padding))
+    message = "1 of 3 spans rejected: 1 with an invalid trace_id (it must be 16 bytes, not all zero)"
+    assert Checked(3, 1, message) == checked
+
+
+@SIZES
+@pytest.mark.parametrize("span_id", [b"", b"s" * 7, b"s" * 16, bytes(8)], ids=["absent", "short", "long", "zero"])
+def test_a_span_with_an_invalid_span_id_is_rejected(span_id: bytes, padding: int) -> None:
+    checked = check_traces(_request([(b"t" * 16, span_id)], padding))
+    message = "1 of 1 spans rejected: 1 with an invalid span_id (it must be 8 bytes, not all zero)"
+    assert Checked(1, 1, message) == checked
+
+
+@SIZES
+def test_a_span_with_two_invalid_ids_is_rejected_once(padding: int) -> None:
+    checked = check_traces(_request([(b"", b""), GOOD, (b"", b"s" * 8)], padding))
+    assert (3, 2) == (checked.spans, checked.rejected)
+    assert "2 with an invalid trace_id" in checked.message
+    assert "1 with an invalid span_id" in checked.message
+
+
+@SIZES
+def test_an_id_with_some_zero_bytes_is_valid(padding: int) -> None:
+    assert check_traces(_request([(bytes(15) + b"\x01", b"\x01" + bytes(7))], padding)).rejected == 0
+
+
+def test_an_empty_request_holds_no_spans() -> None:
+    assert Checked(0) == check_traces(b"")
+    assert Checked(0) == check_logs(b"")
+
+
+@pytest.mark.parametrize("request_", [b"\xff\xff", b"hello world", b"\x0a\x05ab", b"\x0a\x04\x12\x02\x12\x05"])
+@pytest.mark.parametrize("check", [check_traces, check_logs])
+def test_bytes_that_are_no_request_are_malformed(check: object, request_: bytes) -> None:
+    with pytest.raises(MalformedRequest, match=f"{len(request_)} bytes"):
+        check(request_)  # type: ignore[operator]
+
+
+def test_a_large_request_that_is_cut_short_is_malformed() -> None:
+    with pytest.raises(MalformedRequest):
+        check_traces(_request([GOOD], 200_000)[:-1])
+
+
+def test_logs_need_no_ids() -> None:
+    request = ExportLogsServiceRequest()
+    request.resource_logs.add().scope_logs.add().log_records.add(trace_id=b"short")
+    request.resource_logs.add().scope_logs.add().log_records.add()
+    assert Checked(2) == check_logs(request.SerializeToString())

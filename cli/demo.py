@@ -15,7 +15,7 @@ def demo(
         Path, typer.Option("--lake", metavar="DIR", help="Folder for the demo's lake; an earlier demo's is replaced.")
     ] = DEMO_LAKE,
 ) -> None:
-    """Try it: a made-up week is sent to a real receiver, then asked about.
+    """Try it on a made-up week, sent to a real receiver.
 
     Starts `llmcost serve` on a free port, sends a week of a support product through the OpenTelemetry SDK's gRPC
     exporter together with recorded exports of real libraries, and compares what was counted with what is known

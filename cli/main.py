@@ -24,7 +24,7 @@ Examples:
 \b
 Exit codes:
   0  done
-  1  doctor found a failure, or the program has a bug
+  1  doctor found a failure, the demo's bill is wrong, or the program has a bug
   2  the question is wrong: an option, a name, a setting, a price file
   3  the lake is missing, not writable, or written by a newer llmcost
   4  received spans could not be landed

@@ -44,10 +44,10 @@ def serve(
       llmcost serve --lake /srv/llmcost --grpc 0.0.0.0:4317 --log-format json
       OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 python your_agent.py
     """
-    from ..ingest import serve as server  # noqa: PLC0415  start-up time
+    from ..ingest.serve import serve as receive  # noqa: PLC0415  start-up time
     from ..models.settings import load  # noqa: PLC0415
 
     settings = load(config, lake=lake)
     if grpc is not None:
         settings = settings.model_copy(update={"server": settings.server.model_copy(update={"grpc": grpc})})
-    server.serve(settings, lake=settings.lake, log_format=log_format.value)
+    receive(settings, lake=settings.lake, log_format="json" if log_format is LogFormat.JSON else "text")

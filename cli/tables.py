@@ -20,18 +20,18 @@ _KEPT = 3
 
 @dataclass(frozen=True, slots=True)
 class TextColumn:
-    """A column as text: its name, the name as a heading that may be broken, and its cells."""
+    """A column as text: its name, its heading in lines, and its cells."""
 
     name: str
-    heading: str
+    heading: tuple[str, ...]
     cells: tuple[str, ...]
     is_number: bool
     is_empty: bool
 
     @property
     def width(self) -> int:
-        """Characters it needs, the heading broken at every word."""
-        return max(map(len, (*self.heading.split(), *self.cells)), default=0)
+        """Characters it needs."""
+        return max(map(len, (*self.heading, *self.cells)), default=0)
 
 
 def text_columns(sheet: Sheet) -> list[TextColumn]:
@@ -45,7 +45,7 @@ def text_columns(sheet: Sheet) -> list[TextColumn]:
         columns.append(
             TextColumn(
                 name=name,
-                heading=_heading(name),
+                heading=_broken(_heading(name), max((10, *map(len, cells)))),
                 cells=tuple(cells),
                 is_number=_is_number(sheet.table.schema.field(name).type),
                 is_empty=bool(values) and all(value is None for value in values) and name not in DIMENSIONS,
@@ -114,11 +114,11 @@ def print_grid(console: Console, grid: Table) -> None:
     console.file.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
 
 
-def _broken(heading: str, width: int) -> list[str]:
+def _broken(heading: str, width: int) -> tuple[str, ...]:
     """A heading in lines of at most `width`, where its words allow.
 
     >>> _broken("cost per success", 10)
-    ['cost per', 'success']
+    ('cost per', 'success')
     """
     lines: list[str] = []
     for word in heading.split():
@@ -126,7 +126,7 @@ def _broken(heading: str, width: int) -> list[str]:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
-    return lines
+    return tuple(lines)
 
 
 def _left_out(every: list[TextColumn], told: list[TextColumn], shown: list[TextColumn]) -> list[str]:

@@ -34,7 +34,8 @@ def check_traces(request: bytes) -> Checked:
     """Count the spans of a serialised ExportTraceServiceRequest and those whose ids are invalid.
 
     A span needs a trace id of 16 bytes and a span id of 8, neither all zero
-    (opentelemetry-proto trace.proto: "MUST be … non-zero"). Raises MalformedRequest.
+    (opentelemetry-proto trace.proto). Ids and nesting are all that is read: a request damaged inside a leaf
+    can pass here and be found undecodable when it lands. Raises MalformedRequest.
     """
     small = len(request) <= _SMALL_REQUEST
     spans, rejected, bad_trace_ids, bad_span_ids = _count_singly(request) if small else _count_by_columns(request)

@@ -5,14 +5,13 @@ bytes -> Arrow (ptars) -> flat attributes -> promoted columns and maps. No clock
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from google.protobuf.message import DecodeError
 
 from ..models import schema
 from ..models.conventions import Conventions
@@ -22,9 +21,9 @@ from .ids import SPAN_ID_BYTES, TRACE_ID_BYTES, hex_ids, valid_ids
 from .notes import Notes
 from .promote import Promoter
 from .ragged import Integers, as_text, cut_texts, list_offsets, row_of_each, take
-from .wire import LANDED, Signal
+from .requests import Request, batches, to_arrow
+from .wire import Signal
 
-_BATCH_BYTES = 8 * 1024 * 1024
 _US_PER_DAY = 86_400_000_000
 _EARLIEST_US = -400 * _US_PER_DAY
 _LATEST_US = _US_PER_DAY
@@ -33,22 +32,6 @@ _STATUSES = pa.array(["UNSET", "OK", "ERROR"])
 
 SPANS_BY_DAY = schema.SPANS.append(schema.DAY)
 EVENTS_BY_DAY = schema.EVENTS.append(schema.DAY)
-
-
-class Request(Protocol):
-    """One acknowledged export request, as the journal gives it back."""
-
-    @property
-    def signal(self) -> int:
-        """A wire.Signal."""
-
-    @property
-    def received_at_us(self) -> int:
-        """When it was acknowledged, in microseconds since 1970."""
-
-    @property
-    def body(self) -> bytes:
-        """The serialised request."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +90,8 @@ class Decoder:
         """
         landed = _Landed()
         undecodable: list[int] = []
-        for signal, indices in _batches(requests):
-            batch, readable = _to_arrow(signal, [requests[index].body for index in indices])
+        for signal, indices in batches(requests):
+            batch, readable = to_arrow(signal, [requests[index].body for index in indices])
             undecodable += [index for index, good in zip(indices, readable, strict=True) if not good]
             if batch is None:
                 continue
@@ -140,54 +123,6 @@ class Decoder:
         notes.add("invalid_utf8", invalid if rows is None else rows[invalid])
         notes.add("value_cut", long if rows is None else rows[long])
         return pc.if_else(pc.equal(pc.binary_length(texts), 0), None, texts)
-
-
-def _batches(requests: Sequence[Request]) -> Iterator[tuple[Signal, list[int]]]:
-    """Indices of requests of one signal that are decoded together: enough to amortise, few enough for the cache."""
-    for signal in Signal:
-        batch: list[int] = []
-        size = 0
-        for index, request in enumerate(requests):
-            if request.signal != signal:
-                continue
-            if batch and size + len(request.body) > _BATCH_BYTES:
-                yield signal, batch
-                batch, size = [], 0
-            batch.append(index)
-            size += len(request.body)
-        if batch:
-            yield signal, batch
-
-
-def _to_arrow(signal: Signal, bodies: list[bytes]) -> tuple[pa.RecordBatch | None, list[bool]]:
-    """The readable requests as a batch, and which they are."""
-    form = LANDED[signal]
-    try:
-        return form.to_arrow(bodies), [True] * len(bodies)
-    except Exception:
-        # ptars does not say which request it refused, nor by an exception of its own.
-        batches: list[pa.RecordBatch] = []
-        readable = []
-        for body in bodies:
-            batch = _one_to_arrow(signal, body)
-            readable.append(batch is not None)
-            if batch is not None:
-                batches.append(batch)
-        return pa.concat_batches(batches) if batches else None, readable
-
-
-def _one_to_arrow(signal: Signal, body: bytes) -> pa.RecordBatch | None:
-    form = LANDED[signal]
-    try:
-        return form.to_arrow([body])
-    except Exception:
-        # A field of the wrong wire type is an unknown field to upb: without it ptars may read the rest.
-        try:
-            return form.to_arrow([form.repair(body)])
-        except DecodeError:
-            return None
-        except Exception:
-            return None
 
 
 class _Batch:

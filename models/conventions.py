@@ -78,6 +78,7 @@ class Conventions:
     accounting: tuple[AccountingRule, ...]
     providers: tuple[tuple[str, str | None], ...]
     evaluator_scopes: tuple[str, ...]
+    estimating_scopes: tuple[str, ...]
     content_keys: tuple[str, ...]
     cost_ignores_cache: tuple[str, ...]
     fingerprint: str
@@ -130,6 +131,10 @@ def load(extra: Mapping[str, Any] | None = None) -> Conventions:
             (glob, name or None) for glob, name in [*own.get("providers", {}).items(), *base["providers"].items()]
         ),
         evaluator_scopes=(*own.get("evaluators", {}).get("scopes", ()), *base["evaluators"]["scopes"]),
+        estimating_scopes=(
+            *own.get("estimated_streams", {}).get("scopes", ()),
+            *base["estimated_streams"]["scopes"],
+        ),
         content_keys=(*own.get("content", {}).get("keys", ()), *base["content"]["keys"]),
         cost_ignores_cache=(
             *own.get("reported_cost", {}).get("ignores_cache", ()),

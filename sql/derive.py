@@ -9,7 +9,8 @@ response with the day.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -65,22 +66,30 @@ def chain_version() -> str:
     return hashlib.sha256(b"\0".join([*texts, Path(__file__).read_bytes()])).hexdigest()[:16]
 
 
-def connect_to_derive() -> duckdb.DuckDBPyConnection:
-    """A database for one process's derivations; its tables are compressed in memory."""
-    con = connect()
-    con.execute("attach ':memory:' as work (compress)")
-    con.execute("use work")
-    return con
+@contextmanager
+def derived_day(
+    day: date, inventory: Inventory, rules: Rules, *, trace_id: str | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that holds the marts of `day` as tables named as MARTS, while the context lasts.
 
-
-def derive_day(
-    con: duckdb.DuckDBPyConnection, day: date, inventory: Inventory, rules: Rules, *, trace_id: str | None = None
-) -> None:
-    """Fill `con` with the marts of `day` (tables named as MARTS; rows of other days may be among them).
-
-    With `trace_id`, only that trace and what shares a response with it. Reads the files of the day and
-    its neighbours; touches nothing on disk.
+    Rows of other days may be among them: take those `where day = $day`. With `trace_id`, only that trace
+    and what shares a response with it. Reads the files of the day and its neighbours, writes nothing.
     """
+    con = connect()
+    try:
+        con.execute("attach ':memory:' as work (compress)")
+        con.execute("use work")
+        # One transaction, never committed: each commit would compress every table of the chain again.
+        con.begin()
+        _derive(con, day, inventory, rules, trace_id)
+        yield con
+    finally:
+        con.close()
+
+
+def _derive(
+    con: duckdb.DuckDBPyConnection, day: date, inventory: Inventory, rules: Rules, trace_id: str | None
+) -> None:
     _source(con, "landed_spans", inventory.around("spans", day), SPANS, rules)
     _source(con, "landed_events", inventory.on("events", day), EVENTS, rules)
     con.execute(f"create or replace view source_spans as from landed_spans {_only(trace_id)}")
@@ -194,6 +203,7 @@ def _convention_tables(con: duckdb.DuckDBPyConnection, conventions: Conventions)
             "vendor": [vendor for _, vendor in c.providers],
         },
         "convention_evaluators": {"scope": list(c.evaluator_scopes)},
+        "convention_estimating": {"scope": list(c.estimating_scopes)},
         "convention_cost_sources": {"source": list(c.cost_ignores_cache)},
     }
     keys = [
@@ -215,9 +225,5 @@ def empty_relation(name: str) -> pa.Table:
     if name in TABLES:
         return {"spans": SPANS, "events": EVENTS}[name].append(DAY).empty_table()
     rules = Rules(load_conventions(), PriceBook(), "reported", {})
-    con = connect_to_derive()
-    try:
-        derive_day(con, date(1970, 1, 1), Inventory(), rules)
+    with derived_day(date(1970, 1, 1), Inventory(), rules) as con:
         return con.sql(f"from {name}").to_arrow_table()
-    finally:
-        con.close()

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from ..models.errors import LakeNotWritable
 from ..models.lake import MARTS, Lake
-from .derive import Rules, connect_to_derive, derive_day
+from .derive import Rules, derived_day
 from .inventory import Inventory
 
 _FINGERPRINT = "llmcost.fingerprint"
@@ -46,21 +46,15 @@ def refresh_days(
     Raises LakeNotWritable where a mart cannot be written.
     """
     dirty = dirty_days(lake, inventory, rules, days)
-    if not dirty:
-        return []
-    con = connect_to_derive()
-    try:
-        for done, day in enumerate(dirty):
-            if progress:
-                progress(done, len(dirty))
-            derive_day(con, day, inventory, rules)
-            fingerprint = inventory.fingerprint(day, rules.names())
+    for done, day in enumerate(dirty):
+        if progress:
+            progress(done, len(dirty))
+        fingerprint = inventory.fingerprint(day, rules.names())
+        with derived_day(day, inventory, rules) as con:
             for name in _ORDER:
                 _write(con, name, day, lake.mart_file(name, day), fingerprint)
-        if progress:
-            progress(len(dirty), len(dirty))
-    finally:
-        con.close()
+    if progress and dirty:
+        progress(len(dirty), len(dirty))
     return dirty
 
 

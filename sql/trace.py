@@ -6,11 +6,13 @@ from collections import defaultdict
 from datetime import date
 from typing import Any
 
+import duckdb
+
 from ..models.errors import UsageError
 from ..models.lake import Lake
 from .answers import TraceSpan, TraceView
-from .database import rows, text_list
-from .derive import Rules, connect_to_derive, derive_day
+from .database import connect, rows, text_list
+from .derive import Rules, derived_day
 from .inventory import Inventory
 
 _SPANS = """
@@ -71,19 +73,15 @@ def view(lake: Lake, rules: Rules, trace_id: str) -> TraceView:
     wanted = trace_id.strip().lower()
     if len(wanted) < 8 or not set(wanted) <= set("0123456789abcdef"):
         raise UsageError(f'"{trace_id}" is no trace id: give 32 hex digits, or its first 8 or more')
-    con = connect_to_derive()
-    try:
+    with connect() as con:
         whole, day = _find(con, inventory, wanted, trace_id)
-        derive_day(con, day, inventory, rules, trace_id=whole)
-        bound = {"trace_id": whole}
-        spans, totals, outcomes = (rows(con, query, bound) for query in (_SPANS, _TOTALS, _OUTCOMES))
-    finally:
-        con.close()
+    with derived_day(day, inventory, rules, trace_id=whole) as con:
+        spans, totals, outcomes = (rows(con, query, {"trace_id": whole}) for query in (_SPANS, _TOTALS, _OUTCOMES))
     told = tuple((row["outcome"], row["succeeded"], row["value_usd"]) for row in outcomes)
     return TraceView(trace_id=whole, spans=tuple(_in_tree_order(spans)), outcomes=told, **totals[0])
 
 
-def _find(con: Any, inventory: Inventory, wanted: str, typed: str) -> tuple[str, date]:
+def _find(con: duckdb.DuckDBPyConnection, inventory: Inventory, wanted: str, typed: str) -> tuple[str, date]:
     files = [path for day in inventory.days() for path in inventory.on("spans", day)]
     query = f"""
         select trace_id, min(day) as day

@@ -150,6 +150,7 @@ select
     booked.cost_basis, -- reported, list, contract, cache_hit or failed; NULL when unpriced
     case
         when booked.cost_basis is not null then null
+        when booked.is_estimated then 'usage_estimated_by_library'
         when not booked.has_usage then 'usage_missing'
         when coalesce(booked.response_model, booked.gateway_model, booked.request_model) is null then 'model_missing'
         else 'model_not_in_price_book'

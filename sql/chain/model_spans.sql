@@ -3,7 +3,7 @@
 -- What a count included is the conventions' accounting rule for its scope and source; a count smaller
 -- than its own cache tokens cannot have included them, whatever the rule says.
 -- grain: one row per span with usage, cost or a model call's operation
--- reads: source_spans, tree_spans, convention_accounting, convention_providers, convention_cost_sources
+-- reads: source_spans, tree_spans, convention_accounting, convention_providers, convention_estimating, convention_cost_sources
 with
 
 usage_spans as (
@@ -63,6 +63,13 @@ written as (
         end as cache_write_total,
         coalesce(accounting.input_rule, 'inclusive') as input_rule,
         coalesce(accounting.output_rule, 'inclusive') as output_rule,
+        coalesce(usage_spans.is_streaming, false)
+        and usage_spans.cache_read_tokens is null
+        and exists (
+            select 1
+            from convention_estimating
+            where usage_spans.scope_name glob convention_estimating.scope
+        ) as is_estimated,
         case when vendors.is_known then vendors.vendor else lower(usage_spans.provider) end as vendor,
     from usage_spans
     left join accounting
@@ -96,7 +103,7 @@ select
     is_batch,
     is_streaming,
     error_type,
-    input_tokens
+    case when not is_estimated then input_tokens end
     + coalesce(tool_input_tokens, 0)
     + case
         when
@@ -107,7 +114,7 @@ select
     end
     + case when input_rule = 'excludes_cache_and_audio' then coalesce(audio_input_tokens, 0) else 0 end
         as input_tokens,
-    output_tokens
+    case when not is_estimated then output_tokens end
     + case when output_rule <> 'inclusive' then coalesce(reasoning_tokens, 0) else 0 end
     + case when output_rule = 'excludes_reasoning_and_audio' then coalesce(audio_output_tokens, 0) else 0 end
         as output_tokens,
@@ -118,11 +125,12 @@ select
     reasoning_tokens,
     audio_input_tokens,
     audio_output_tokens,
-    reported_cost_usd,
+    case when not is_estimated then reported_cost_usd end as reported_cost_usd,
+    is_estimated,
     cost_source,
     cost_source in (select source from convention_cost_sources) as cost_ignores_cache,
     cache_hit,
-    coalesce(input_tokens, 0) + coalesce(output_tokens, 0) > 0 as has_usage,
+    not is_estimated and coalesce(input_tokens, 0) + coalesce(output_tokens, 0) > 0 as has_usage,
     (cache_read_tokens is not null)::int
     + (cache_write_total is not null)::int
     + (cache_write_5m_tokens is not null or cache_write_1h_tokens is not null)::int

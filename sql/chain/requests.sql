@@ -39,6 +39,7 @@ merged as (
         arg_min(model_spans.cost_ignores_cache, members.inner_rank) filter (model_spans.reported_cost_usd > 0)
             as cost_ignores_cache,
         bool_or(model_spans.cache_hit) as cache_hit,
+        bool_and(model_spans.is_estimated) as is_estimated,
         list(model_spans.span_id order by members.outer_rank) as span_ids,
     from members
     inner join model_spans
@@ -79,6 +80,7 @@ single as (
         model_spans.cost_source,
         model_spans.cost_ignores_cache,
         model_spans.cache_hit,
+        model_spans.is_estimated,
         [model_spans.span_id] as span_ids,
     from members
     inner join model_spans

@@ -10,16 +10,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llmcost.ingest.columns import Decoder
 from llmcost.ingest.wire import Signal
 from llmcost.models import conventions
-from llmcost.models.lake import Lake
+from llmcost.models.lake import MARTS, Lake
 from llmcost.models.settings import Settings
-from llmcost.sql.derive import Rules, connect_to_derive, derive_day
+from llmcost.sql.derive import Rules, derived_day
 from llmcost.sql.inventory import Inventory
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "fixtures" / "captures"
@@ -85,7 +85,7 @@ def land(folder: Path, batches: Sequence[Sequence[RawRequest]]) -> Inventory:
         decoded = decoder.decode(batch)
         for table_name, table in (("spans", decoded.spans), ("events", decoded.events)):
             for day in table["day"].unique().to_pylist():
-                rows = table.filter(pa.compute.equal(table["day"], day)).drop_columns("day")
+                rows = table.filter(pc.equal(table["day"], day)).drop_columns("day")
                 path = folder / table_name / f"day={day}" / f"{number:06}.parquet"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 pq.write_table(rows, path)
@@ -93,14 +93,13 @@ def land(folder: Path, batches: Sequence[Sequence[RawRequest]]) -> Inventory:
     return Inventory({name: {day: tuple(paths) for day, paths in days.items()} for name, days in files.items()})
 
 
-def derive(folder: Path, inventory: Inventory, settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
-    """The marts of all days of `inventory`, as tables all_calls, all_unbilled_spans and so on."""
+def derive(folder: Path, inventory: Inventory, settings: Settings | None = None) -> dict[str, pa.Table]:
+    """The marts of all days of `inventory`, by name."""
     rules = Rules.load(Lake(folder), settings or Settings())
-    con = connect_to_derive()
-    for number, day in enumerate(inventory.days()):
-        derive_day(con, day, inventory, rules)
-        for mart in ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans"):
-            select = f"select * from {mart} where day = $day"
-            verb = f"insert into all_{mart}" if number else f"create table all_{mart} as"
-            con.execute(f"{verb} {select}", {"day": day})
-    return con
+    marts: dict[str, list[pa.Table]] = defaultdict(list)
+    for day in inventory.days():
+        with derived_day(day, inventory, rules) as con:
+            for name in MARTS:
+                of_the_day = con.sql(f"select * from {name} where day = $day", params={"day": day})
+                marts[name].append(of_the_day.to_arrow_table())
+    return {name: pa.concat_tables(tables) for name, tables in marts.items()}

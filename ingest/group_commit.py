@@ -1,0 +1,220 @@
+"""Group commit: many requests at once share one write and one fsync, and none returns before it.
+
+The event loop only collects; one thread owns the segment being written. While it syncs a batch the
+next batch collects, so the batches grow with the load and the fsyncs do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..models.errors import LakeError
+from .journal import FRAME_OVERHEAD, Request, SegmentWriter, close_segment
+from .logs import fields
+from .receiver_folder import ReceiverFolder
+
+log = logging.getLogger(__name__)
+
+PENDING_MAX_BYTES = 256 * 1024 * 1024
+"""Requests that may wait in memory for their fsync; a disk slower than that is a full journal."""
+
+_RECOUNT_SECONDS = 0.25
+
+
+class JournalFull(LakeError):
+    """The backlog has reached its bound; the request was not taken."""
+
+
+class JournalWriteFailed(LakeError):
+    """The request could not be forced to disk; it was not taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """When a segment closes, and how large the backlog may grow."""
+
+    segment_seconds: float
+    segment_bytes: int
+    backlog_bytes: int
+
+
+class GroupCommit:
+    """The writing end of one receiver's journal. Use from one event loop; `close` it at the end."""
+
+    def __init__(
+        self, folder: ReceiverFolder, bounds: Bounds, *, next_number: int, on_close: Callable[[], None] = lambda: None
+    ) -> None:
+        """`next_number` must be above every number this receiver has ever used.
+
+        `on_close` is called in the event loop when a segment has been closed and can be landed.
+        """
+        self._folder = folder
+        self._bounds = bounds
+        self._next_number = next_number
+        self._on_close = on_close
+        self._pending: list[tuple[Request, asyncio.Future[None]]] = []
+        self._pending_bytes = 0
+        self._flushing: asyncio.Task[None] | None = None
+        self._age_limit: asyncio.TimerHandle | None = None
+        self._rotating: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._segment: SegmentWriter | None = None  # only the thread touches this and the next
+        self._not_renamed: list[tuple[Path, int]] = []
+        self._closed_bytes = self._waiting_bytes()
+        self._open_bytes = 0
+        self._counted_at = time.monotonic()
+        self._counting: asyncio.Task[None] | None = None
+        self._is_closed = False
+        self._is_failing = False
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes acknowledged or about to be, and not known to be landed.
+
+        An upper bound: what landing has freed is counted again only when this reaches its own bound.
+        """
+        return self._closed_bytes + self._open_bytes + self._pending_bytes
+
+    async def append(self, request: Request) -> None:
+        """Return once `request` is on disk, fsynced.
+
+        Raises JournalFull or JournalWriteFailed, and then it is not in the journal as far as the sender
+        may know: it must be sent again.
+        """
+        size = FRAME_OVERHEAD + len(request.body)
+        self._refuse_if_full(size)
+        done = asyncio.get_running_loop().create_future()
+        self._pending.append((request, done))
+        self._pending_bytes += size
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+        await done
+
+    async def close_segment(self) -> None:
+        """Close the open segment now, if there is one, so that it can be landed."""
+        if self._age_limit is not None:
+            self._age_limit.cancel()
+            self._age_limit = None
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._rotate)
+        self._note_rotation()
+
+    async def close(self) -> None:
+        """Finish what is pending, close the segment, end the thread."""
+        self._is_closed = True
+        while self._flushing is not None:
+            await asyncio.wait([self._flushing])
+        await self.close_segment()
+        self._thread.shutdown()
+
+    def _refuse_if_full(self, size: int) -> None:
+        if self._is_closed:
+            raise JournalWriteFailed("the receiver is stopping: send this again later")
+        if self._pending_bytes + size > PENDING_MAX_BYTES and self._pending:
+            raise JournalFull(
+                "the disk cannot keep up: too many requests wait for their fsync, send this again later"
+            )
+        if self.backlog_bytes + size > self._bounds.backlog_bytes:
+            self._count_again()
+            raise JournalFull(
+                f'the journal "{self._folder.root}" holds {self.backlog_bytes} bytes that are not landed yet, '
+                f"the bound is {self._bounds.backlog_bytes} (setting landing.journal_max_mib): send this again later"
+            )
+
+    async def _flush(self) -> None:
+        """Sync batch after batch until nothing is pending."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._pending:
+                batch, self._pending = self._pending, []
+                size = sum(FRAME_OVERHEAD + len(request.body) for request, _ in batch)
+                try:
+                    rotated = await loop.run_in_executor(self._thread, self._write, [request for request, _ in batch])
+                except Exception as error:  # whatever it is, every sender must get its answer
+                    self._pending_bytes -= size
+                    self._fail(batch, error)
+                    continue
+                self._pending_bytes -= size
+                self._open_bytes += size
+                if self._is_failing:
+                    self._is_failing = False
+                    log.info("requests are accepted again")
+                for _, done in batch:
+                    if not done.done():  # a sender that hung up has cancelled its own
+                        done.set_result(None)
+                if rotated:
+                    self._note_rotation()
+                elif self._age_limit is None:
+                    self._age_limit = loop.call_later(self._bounds.segment_seconds, self._at_age_limit)
+        finally:
+            self._flushing = None
+
+    def _fail(self, batch: list[tuple[Request, asyncio.Future[None]]], error: Exception) -> None:
+        reason = f'cannot write the journal "{self._folder.root}": {getattr(error, "strerror", None) or error}'
+        if not self._is_failing:
+            self._is_failing = True
+            log.error("requests are refused: %s", reason, extra=fields(requests=len(batch)))
+        for _, done in batch:
+            if not done.done():
+                done.set_exception(JournalWriteFailed(reason))
+        self._note_rotation()
+
+    def _at_age_limit(self) -> None:
+        self._age_limit = None
+        if not self._is_closed:
+            self._rotating = asyncio.create_task(self.close_segment())  # kept: a task nobody holds may vanish
+
+    def _note_rotation(self) -> None:
+        self._closed_bytes, self._open_bytes = self._closed_bytes + self._open_bytes, 0
+        self._on_close()
+
+    def _count_again(self) -> None:
+        """Look whether landing has made room, at most every quarter of a second."""
+        if self._counting is None and time.monotonic() - self._counted_at >= _RECOUNT_SECONDS:
+            self._counting = asyncio.create_task(self._count())
+
+    async def _count(self) -> None:
+        before = self._closed_bytes
+        waiting = await asyncio.to_thread(self._waiting_bytes)
+        self._closed_bytes = waiting + (self._closed_bytes - before)  # closed while counting: rather twice than never
+        self._counted_at = time.monotonic()
+        self._counting = None
+
+    def _waiting_bytes(self) -> int:
+        return sum(segment.bytes for segment in self._folder.waiting())
+
+    # In the thread.
+
+    def _write(self, requests: list[Request]) -> bool:
+        """Append and sync; True if that closed the segment. A segment that fails is closed and left behind."""
+        if self._segment is None:
+            number, self._next_number = self._next_number, self._next_number + 1
+            self._segment = SegmentWriter(self._folder.open_path(number))
+        try:
+            self._segment.append(requests)
+        except OSError:
+            self._rotate()
+            raise
+        if self._segment.length >= self._bounds.segment_bytes:
+            self._rotate()
+            return True
+        return False
+
+    def _rotate(self) -> None:
+        """Close the open segment. What cannot be renamed now stays as it is and is tried again later."""
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            self._not_renamed.append((segment.path, segment.length))
+            with contextlib.suppress(OSError):
+                segment.close()
+                self._not_renamed.pop()
+        for path, length in self._not_renamed[:]:
+            with contextlib.suppress(OSError):
+                close_segment(path, length)
+                self._not_renamed.remove((path, length))

@@ -1,0 +1,114 @@
+"""`llmcost serve` as a process: started on a free port, asked, stopped, killed, by its own process id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from deltalake import DeltaTable
+
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+PATIENCE_SECONDS = 60.0
+_SERVE = """
+import sys
+from pathlib import Path
+from llmcost.ingest.serve import serve
+from llmcost.models import errors, settings
+try:
+    serve(settings.load(), lake=Path(sys.argv[1]), ready=lambda port: print(port, flush=True))
+except errors.LlmcostError as error:
+    sys.exit(str(error))
+"""
+
+
+class Server:
+    """A running server. Settings are given as LLMCOST_ environment variables."""
+
+    def __init__(self, lake: Path, *, port: int = 0, **settings: object) -> None:
+        self.lake = lake
+        self._log = lake.parent / f"{lake.name}.log"
+        self._settings = {"LLMCOST_SERVER__GRPC": f"127.0.0.1:{port}"} | {
+            f"LLMCOST_{name.upper()}": str(value) for name, value in settings.items()
+        }
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _SERVE, self.lake],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=os.environ | self._settings,
+                cwd=self.lake.parent,
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        self.process.stdout.close()
+        assert line, f"the server did not start:\n{self.log()}"
+        self.port = int(line)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL to the receiver; its worker notices by itself."""
+        self.process.kill()
+        self.process.wait(PATIENCE_SECONDS)
+
+    def kill_worker(self) -> None:
+        """SIGKILL to the worker that was started last."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.worker_pid(), signal.SIGKILL)
+
+    def worker_pid(self) -> int:
+        """Process id of the worker that was started last."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (found := re.findall(r"event=\"landing worker started\" worker=(\d+)", self.log())):
+            assert time.monotonic() < deadline, f"no worker:\n{self.log()}"
+            time.sleep(0.01)
+        return int(found[-1])
+
+    def log(self) -> str:
+        """Everything said on stderr so far."""
+        return self._log.read_text()
+
+    def send(self, body: bytes, **options: Any) -> bytes:
+        """Export one request; returns the response's bytes or raises grpc.RpcError."""
+        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            answer: bytes = channel.unary_unary(EXPORT)(body, timeout=PATIENCE_SECONDS, **options)
+            return answer
+
+    def wait_until_landed(self) -> None:
+        """Return when no segment waits."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while any(path.suffix in (".open", ".seg") for path in self.lake.glob("journal/*/*")):
+            assert time.monotonic() < deadline, f"not landed:\n{self.log()}"
+            time.sleep(0.05)
+
+
+def landed_span_ids(lake: Path) -> Counter[str]:
+    """How often each span id stands in the lake, raw duplicates included."""
+    table = DeltaTable(lake / "spans").to_pyarrow_table(columns=["span_id"])
+    return Counter(table.column("span_id").to_pylist())

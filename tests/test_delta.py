@@ -1,0 +1,141 @@
+"""The landed tables: what is committed is read by Delta readers and by plain Parquet readers alike."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from urllib.parse import unquote
+
+import duckdb
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+
+from llmcost.ingest import delta
+from llmcost.ingest.delta import LandedTable, landed_tables
+from llmcost.models.lake import Lake
+from llmcost.models.schema import DAY, SPANS, TEXT_MAP, TIMESTAMP
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake.create(tmp_path / "a lake, with % and spaces")
+
+
+def rows(*instants: datetime) -> pa.Table:
+    """One span an instant, in its UTC day, with a map and a list that hold something."""
+
+    def values(field: pa.Field) -> pa.Array:
+        if field.name == "ended_at":
+            return pa.array([at + timedelta(seconds=1) for at in instants], TIMESTAMP)
+        if field.type == TIMESTAMP:
+            return pa.array(instants, TIMESTAMP)
+        if field.type == TEXT_MAP:
+            return pa.array([[("key", "value"), ("empty", "")]] * len(instants), TEXT_MAP)
+        if pa.types.is_list(field.type):
+            return pa.array([["a", "b"]] * len(instants), field.type)
+        if field.name in ("trace_id", "span_id"):
+            return pa.array([f"{number:032x}" for number in range(len(instants))])
+        return pa.nulls(len(instants), field.type)
+
+    days = pa.array([at.date() for at in instants], pa.date32())
+    return pa.table([*map(values, SPANS), days], schema=SPANS.append(DAY))
+
+
+def test_rows_come_back_through_delta_and_through_duckdb(lake: Lake) -> None:
+    """Maps, lists, instants, and the day from the folder's name; the columns' meanings stand in the log."""
+    spans, _ = landed_tables(lake)
+    landed = rows(NOON, NOON + timedelta(days=1), NOON)
+    files = spans.write(landed)
+    assert [(date(2026, 11, 22), 2), (date(2026, 11, 23), 1)] == [(file.day, file.rows) for file in files]
+    spans.commit(files, receiver_id="r", number=1)
+
+    table = DeltaTable(lake.table("spans"))
+    by_delta = table.to_pyarrow_table().select(landed.column_names).sort_by([("day", "ascending")])
+    assert landed.sort_by([("day", "ascending")]).to_pylist() == by_delta.to_pylist()
+    assert "Trace id, 32 lower-case hex digits" == table.schema().fields[0].metadata["comment"]
+    paths = [unquote(uri) for uri in table.file_uris()]
+    by_duckdb = duckdb.execute(
+        """
+        select day, attributes['key'], tags[2], epoch_us(started_at)
+        from read_parquet($paths, hive_partitioning = true) order by started_at limit 1
+        """,
+        {"paths": paths},
+    ).fetchall()
+    assert [(date(2026, 11, 22), "value", "b", int(NOON.timestamp()) * 1_000_000)] == by_duckdb
+
+
+def test_a_file_says_which_instants_it_holds(lake: Lake) -> None:
+    """Readers prune by the statistics in the log, so they must be exact to the microsecond."""
+    spans, _ = landed_tables(lake)
+    last = NOON + timedelta(microseconds=1)
+    spans.commit(spans.write(rows(last, NOON)), receiver_id="r", number=1)
+    commit = (lake.table("spans") / "_delta_log" / f"{1:020d}.json").read_text().splitlines()
+    stats = json.loads(next(json.loads(line)["add"]["stats"] for line in commit if "add" in json.loads(line)))
+    assert {
+        "numRecords": 2,
+        "minValues": {"started_at": "2026-11-22T12:00:00.000000Z"},
+        "maxValues": {"started_at": "2026-11-22T12:00:00.000001Z"},
+        "nullCount": {"started_at": 0},
+    } == stats
+
+
+def test_the_table_remembers_each_receivers_last_segment(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Across checkpoints and log clean-up, for every receiver on its own."""
+    monkeypatch.setattr(delta, "CHECKPOINT_COMMITS", 3)
+    spans, _ = landed_tables(lake)
+    assert 0 == spans.landed_number("first")
+    spans.commit(spans.write(rows(NOON)), receiver_id="second", number=9)
+    for number in range(1, 9):
+        spans.commit(spans.write(rows(NOON)), receiver_id="first", number=number)
+    reopened, _ = landed_tables(lake)
+    assert (8, 9, 0) == tuple(reopened.landed_number(receiver) for receiver in ("first", "second", "third"))
+    assert 9 == DeltaTable(lake.table("spans")).to_pyarrow_table().num_rows
+    assert list((lake.table("spans") / "_delta_log").glob("*.checkpoint*.parquet"))
+
+
+def test_two_writers_of_one_table_both_land(lake: Lake) -> None:
+    """Appends of different receivers do not conflict, though each commits without having seen the other's."""
+    one, other = landed_tables(lake)[0], landed_tables(lake)[0]
+    for number in range(1, 4):
+        one.commit(one.write(rows(NOON)), receiver_id="one", number=number)
+        other.commit(other.write(rows(NOON)), receiver_id="other", number=number)
+    assert 6 == DeltaTable(lake.table("spans")).to_pyarrow_table().num_rows
+
+
+def test_one_segment_is_committed_once_even_by_two_writers(lake: Lake) -> None:
+    """The second finds the first's commit, and its own files are no part of the table."""
+    one, other = landed_tables(lake)[0], landed_tables(lake)[0]
+    one.commit(one.write(rows(NOON)), receiver_id="r", number=1)
+    other.commit(other.write(rows(NOON)), receiver_id="r", number=1)
+    assert 1 == DeltaTable(lake.table("spans")).to_pyarrow_table().num_rows
+
+
+def test_a_failed_commit_leaves_nothing_behind(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files are removed and the segment's number is not remembered."""
+    spans, _ = landed_tables(lake)
+    files = spans.write(rows(NOON))
+
+    def fail(*_: object, **__: object) -> None:
+        raise CommitFailedError("no")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(DeltaTable, "create_write_transaction", fail)
+        with pytest.raises(CommitFailedError):
+            spans.commit(files, receiver_id="r", number=1)
+    assert 0 == spans.landed_number("r")
+    assert [] == list(lake.table("spans").glob("day=*/*"))
+
+
+def test_a_half_written_file_matches_no_glob(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it is whole and synced, its name begins with a dot."""
+    seen: list[str] = []
+    monkeypatch.setattr("llmcost.ingest.parquet.sync_file", lambda path: seen.append(path.name))
+    spans: LandedTable = landed_tables(lake)[0]
+    (file,) = spans.write(rows(NOON))
+    assert [f".{file.path.name}"] == seen
+    assert [file.path] == list(lake.table("spans").glob("day=*/*.parquet"))

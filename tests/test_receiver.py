@@ -1,0 +1,200 @@
+"""OTLP/gRPC answers: what a sender is told, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from support.otlp import span_ids, trace_request
+from support.server import EXPORT
+
+from llmcost.ingest.group_commit import Bounds, GroupCommit
+from llmcost.ingest.journal import Reading
+from llmcost.ingest.receiver import RETRY_SECONDS, TRACE_SERVICE, Receiver
+from llmcost.ingest.receiver_folder import ReceiverFolder
+from llmcost.models.errors import SettingsError
+
+MIB = 1 << 20
+Use = Callable[[grpc.aio.Channel, Receiver], Awaitable[None]]
+
+
+def run(folder: Path, use: Use, *, backlog_bytes: int = 1 << 30) -> list[bytes]:
+    """Run `use` against a receiver; returns the bodies in the journal afterwards."""
+
+    async def body() -> None:
+        bounds = Bounds(segment_seconds=60, segment_bytes=64 * MIB, backlog_bytes=backlog_bytes)
+        journal = GroupCommit(ReceiverFolder(folder), bounds, next_number=1)
+        receiver = Receiver(journal, max_message_bytes=MIB)
+        port = await receiver.start("127.0.0.1:0")
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                await use(channel, receiver)
+        finally:
+            await receiver.stop()
+            await journal.close()
+
+    asyncio.run(body())
+    bodies: list[bytes] = []
+    for segment in ReceiverFolder(folder).waiting():
+        with Reading(segment.path) as reading:
+            bodies += [request.body for request in reading]
+    return bodies
+
+
+async def export(channel: grpc.aio.Channel, body: bytes, compression: grpc.Compression | None = None) -> bytes:
+    answer: bytes = await channel.unary_unary(EXPORT)(body, compression=compression, timeout=30)
+    return answer
+
+
+async def refusal(channel: grpc.aio.Channel, body: bytes) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await export(channel, body)
+    return raised.value
+
+
+def retry_info(error: grpc.aio.AioRpcError) -> RetryInfo:
+    """The RetryInfo in the status details, as an exporter reads it."""
+    details = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    status = Status.FromString(details)
+    assert (error.code().value[0], error.details()) == (status.code, status.message)
+    info = RetryInfo()
+    assert status.details[0].Unpack(info)
+    return info
+
+
+def test_an_accepted_request_is_in_the_journal_as_it_came(tmp_path: Path) -> None:
+    """The answer is the empty message, and the bytes on disk are the sender's."""
+    body = trace_request(span_ids(5))
+
+    async def use(channel: grpc.aio.Channel, _: Receiver) -> None:
+        assert b"" == await export(channel, body)
+
+    assert [body] == run(tmp_path, use)
+
+
+def test_a_gzipped_request_is_unpacked(tmp_path: Path) -> None:
+    """Exporters compress by setting; the journal holds the plain message."""
+    body = trace_request(span_ids(5))
+
+    async def use(channel: grpc.aio.Channel, _: Receiver) -> None:
+        assert b"" == await export(channel, body, grpc.Compression.Gzip)
+
+    assert [body] == run(tmp_path, use)
+
+
+def test_a_small_gzip_of_a_huge_request_is_refused(tmp_path: Path) -> None:
+    """The bound on a message's size is one on what it unpacks to."""
+    body = bytes(20 * MIB)
+    assert len(gzip.compress(body)) < MIB
+
+    async def use(channel: grpc.aio.Channel, _: Receiver) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await export(channel, body, grpc.Compression.Gzip)
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED == raised.value.code()
+
+    assert [] == run(tmp_path, use)
+
+
+def test_a_malformed_request_is_an_invalid_argument(tmp_path: Path) -> None:
+    """With the reason; nothing of it is kept."""
+
+    async def use(channel: grpc.aio.Channel, _: Receiver) -> None:
+        error = await refusal(channel, b"\xff\xff\xff")
+        assert grpc.StatusCode.INVALID_ARGUMENT == error.code()
+        assert "not an OTLP trace export request" in str(error.details())
+
+    assert [] == run(tmp_path, use)
+
+
+def test_spans_with_invalid_ids_are_a_partial_success(tmp_path: Path) -> None:
+    """The sender learns how many and why; a request with none that is valid is not kept."""
+    some, none = trace_request([*span_ids(3), bytes(8)]), trace_request([bytes(8)])
+
+    async def use(channel: grpc.aio.Channel, _: Receiver) -> None:
+        answer = ExportTraceServiceResponse.FromString(await export(channel, some)).partial_success
+        assert 1 == answer.rejected_spans
+        assert "1 of 4 spans rejected" in answer.error_message
+        answer = ExportTraceServiceResponse.FromString(await export(channel, none)).partial_success
+        assert 1 == answer.rejected_spans
+
+    assert [some] == run(tmp_path, use)
+
+
+def test_an_empty_request_is_fine(tmp_path: Path) -> None:
+    """OTLP: the server should answer it with success."""
+
+    async def use(channel: grpc.aio.Channel, _: Receiver) -> None:
+        assert b"" == await export(channel, b"")
+
+    assert [] == run(tmp_path, use)
+
+
+def test_a_full_journal_tells_when_to_try_again(tmp_path: Path) -> None:
+    """RESOURCE_EXHAUSTED is retried by exporters only with RetryInfo."""
+    first, second = trace_request(span_ids(10)), trace_request(span_ids(10, seed=1))
+
+    async def use(channel: grpc.aio.Channel, _: Receiver) -> None:
+        await export(channel, first)
+        error = await refusal(channel, second)
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED == error.code()
+        assert RETRY_SECONDS == retry_info(error).retry_delay.seconds
+
+    assert [first] == run(tmp_path, use, backlog_bytes=len(first) + 100)
+
+
+def test_a_disk_that_fails_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No OK without an fsync."""
+
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    async def use(channel: grpc.aio.Channel, _: Receiver) -> None:
+        monkeypatch.setattr("os.fdatasync", fail)
+        error = await refusal(channel, trace_request(span_ids(1)))
+        assert grpc.StatusCode.UNAVAILABLE == error.code()
+        assert "Input/output error" in str(error.details())
+        assert RETRY_SECONDS == retry_info(error).retry_delay.seconds
+
+    assert [] == run(tmp_path, use)
+
+
+def test_health_is_told_until_the_drain(tmp_path: Path) -> None:
+    """SERVING for the server and the trace service, NOT_SERVING to whoever watches when it stops."""
+
+    async def use(channel: grpc.aio.Channel, receiver: Receiver) -> None:
+        health = health_pb2_grpc.HealthStub(channel)
+        for service in ("", TRACE_SERVICE):
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+            assert health_pb2.HealthCheckResponse.SERVING == answer.status
+        watch = health.Watch(health_pb2.HealthCheckRequest(service=""))
+        assert health_pb2.HealthCheckResponse.SERVING == (await watch.read()).status
+        stopping = asyncio.create_task(receiver.stop())
+        assert health_pb2.HealthCheckResponse.NOT_SERVING == (await watch.read()).status
+        watch.cancel()
+        await stopping
+
+    run(tmp_path, use)
+
+
+def test_a_port_that_is_taken_is_one_clear_error(tmp_path: Path) -> None:
+    """Two servers never share a port in silence."""
+
+    async def body() -> None:
+        journal = GroupCommit(ReceiverFolder(tmp_path), Bounds(1, MIB, MIB), next_number=1)
+        one, other = (Receiver(journal, max_message_bytes=MIB) for _ in range(2))
+        port = await one.start("127.0.0.1:0")
+        with pytest.raises(SettingsError, match=f'cannot listen on "127.0.0.1:{port}"'):
+            await other.start(f"127.0.0.1:{port}")
+        await one.stop()
+        await journal.close()
+
+    asyncio.run(body())

@@ -1,0 +1,205 @@
+"""The server as a process: start, stop, kill, start again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import fault_run
+import pytest
+import typer
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from support.otlp import span_ids, trace_request
+from support.server import PATIENCE_SECONDS, Server, landed_span_ids
+from typer.testing import CliRunner
+
+from llmcost.cli.serve import serve as serve_command
+from llmcost.ingest.serve import serve
+from llmcost.models import settings
+from llmcost.models.errors import SettingsError
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    return tmp_path / "a lake"
+
+
+def once(ids: Sequence[bytes]) -> Counter[str]:
+    return Counter(span_id.hex() for span_id in ids)
+
+
+def test_an_sdk_exports_and_the_spans_land(lake: Path) -> None:
+    """OpenTelemetry's own exporter, and a landing by age, without a stop."""
+    with Server(lake) as server:
+        provider = TracerProvider()
+        exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{server.port}", insecure=True)
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        with provider.get_tracer("tests").start_as_current_span("chat") as span:
+            span.set_attribute("gen_ai.operation.name", "chat")
+        provider.shutdown()
+        server.wait_until_landed()
+        assert {f"{span.get_span_context().span_id:016x}": 1} == landed_span_ids(lake)
+        assert 0 == server.stop()
+    assert "event=landed spans=1 events=0" in server.log()
+
+
+def test_a_stop_lands_what_was_received(lake: Path) -> None:
+    """SIGTERM closes the segment, however young, lands it, and exits 0."""
+    ids = span_ids(50)
+    with Server(lake, landing__segment_seconds=3600) as server:
+        for first in range(0, 50, 10):
+            server.send(trace_request(ids[first : first + 10]))
+        assert 0 == server.stop()
+    assert once(ids) == landed_span_ids(lake)
+    assert "everything is landed" in server.log()
+
+
+def test_what_a_killed_server_acknowledged_lands_after_the_next_start(lake: Path) -> None:
+    """The receiver keeps its id, and its numbers go on."""
+    ids = span_ids(20)
+    with Server(lake, landing__segment_seconds=3600) as server:
+        server.send(trace_request(ids[:10]))
+        server.kill()
+        assert [".open"] == [path.suffix for path in lake.glob("journal/*/0*")]
+        server.start()
+        server.send(trace_request(ids[10:]))
+        assert 0 == server.stop()
+    assert once(ids) == landed_span_ids(lake)
+    assert 1 == len(list(lake.glob("journal/*")))
+    assert "closed a segment that was left open" in server.log()
+
+
+def test_a_dead_worker_is_replaced(lake: Path) -> None:
+    """And the log says so."""
+    ids = span_ids(20)
+    with Server(lake, landing__segment_seconds=0.2) as server:
+        server.send(trace_request(ids[:10]))
+        server.wait_until_landed()
+        server.kill_worker()
+        server.send(trace_request(ids[10:]))
+        server.wait_until_landed()
+        assert 0 == server.stop()
+    assert once(ids) == landed_span_ids(lake)
+    assert 'event="the landing worker ended, starting it again" reason=SIGKILL' in server.log()
+
+
+def test_what_a_stop_cannot_land_in_time_is_said_and_landed_later(lake: Path) -> None:
+    """A stop keeps its promise of how long it takes; the journal keeps the rest."""
+    ids = span_ids(10)
+    with Server(lake, landing__segment_seconds=3600, server__stop_seconds=0.001) as server:
+        server.send(trace_request(ids))
+        assert 0 == server.stop()
+        assert "the rest waits in the journal for the next start" in server.log()
+    with Server(lake) as server:
+        server.wait_until_landed()
+        assert 0 == server.stop()
+    assert once(ids) == landed_span_ids(lake)
+
+
+def test_two_servers_share_one_lake(lake: Path) -> None:
+    """Each with a receiver id of its own."""
+    ids = span_ids(20)
+    with Server(lake) as one, Server(lake) as other:
+        one.send(trace_request(ids[:10]))
+        other.send(trace_request(ids[10:]))
+        assert (0, 0) == (one.stop(), other.stop())
+    assert once(ids) == landed_span_ids(lake)
+    assert 2 == len(list(lake.glob("journal/*")))
+
+
+def test_what_a_receiver_that_is_gone_left_lands_too(lake: Path) -> None:
+    """Two were killed and one starts again: the other's acknowledged requests do not wait for ever."""
+    ids = span_ids(20)
+    slow = {"landing__segment_seconds": 3600}
+    with Server(lake, **slow) as one, Server(lake, **slow) as other:
+        one.send(trace_request(ids[:10]))
+        other.send(trace_request(ids[10:]))
+        one.kill()
+        other.kill()
+    with Server(lake) as server:
+        server.wait_until_landed()
+        assert 0 == server.stop()
+    assert once(ids) == landed_span_ids(lake)
+
+
+def test_a_lake_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    """No traceback, and what to do next."""
+    (tmp_path / "lake").write_text("not a folder")
+    with pytest.raises(AssertionError) as raised:
+        Server(tmp_path / "lake")
+    last = str(raised.value).splitlines()[-1]
+    assert last.startswith("cannot write the lake")
+    assert "choose another folder with --lake" in last
+
+
+def test_the_command_passes_its_options_on(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--grpc wins over the settings; the help shows an example."""
+    app = typer.Typer()
+    app.command()(serve_command)
+    asked: list[tuple[str, Path, str]] = []
+    monkeypatch.setattr(
+        "llmcost.ingest.serve.serve",
+        lambda settings, *, lake, log_format: asked.append((settings.server.grpc, lake, log_format)),
+    )
+    options = ["--lake", str(lake), "--grpc", "127.0.0.1:1", "--log-format", "json"]
+    assert 0 == CliRunner().invoke(app, options).exit_code
+    assert [("127.0.0.1:1", lake, "json")] == asked
+    assert "llmcost serve --lake ./llmcost-lake" in CliRunner().invoke(app, ["--help"]).output
+
+
+@pytest.mark.parametrize("address", ["4317", "localhost", "localhost:", "localhost:x", "localhost:65536"])
+def test_an_address_is_host_and_port(lake: Path, address: str) -> None:
+    """Said before anything is started."""
+    server = settings.Server(grpc=address)
+    with pytest.raises(SettingsError, match="is not HOST:PORT"):
+        serve(settings.Settings(server=server), lake=lake)
+
+
+def test_the_worker_is_no_command_of_its_own() -> None:
+    """Started by hand it says what starts it."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "llmcost.ingest.worker"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert (1, "llmcost.ingest.worker is started by: llmcost serve\n") == (answer.returncode, answer.stderr)
+
+
+def test_a_worker_ends_after_its_receiver(lake: Path) -> None:
+    """Killed with kill -9, a receiver leaves no process behind."""
+    with Server(lake) as server:
+        worker = server.worker_pid()
+        server.kill()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while _runs(worker):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+        # In a container nobody may collect the orphan's exit code: then it is there, but ended.
+        return ") Z " not in Path(f"/proc/{process}/stat").read_text()
+    except ProcessLookupError:
+        return False
+    except FileNotFoundError:
+        return not Path("/proc").is_dir()
+
+
+def test_kills_at_random_moments_lose_and_double_nothing(lake: Path) -> None:
+    """The short form of tests/fault_run.py."""
+    counts = fault_run.run(lake, spans=20_000, seconds=12, seed=7)
+    assert (0, 0) == (counts.lost, counts.doubled), counts
+    assert counts.kills > 2, counts
+    assert counts.acknowledged > counts.sent / 2, counts

@@ -88,10 +88,8 @@ def print_table(sheet: Sheet, stream: TextIO) -> None:
     shown = fitting(told, console.width)
     grid = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for column in shown:
-        heading = "\n".join(_broken(column.heading, max(column.width, 10)))
-        grid.add_column(
-            Text(heading), justify="right" if column.is_number else "left", vertical="top", overflow="fold"
-        )
+        heading = Text("\n".join(column.heading))
+        grid.add_column(heading, justify="right" if column.is_number else "left", overflow="fold")
     for row in zip(*(column.cells for column in shown), strict=True):
         grid.add_row(*map(Text, row))
     if sheet.title:

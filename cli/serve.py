@@ -40,7 +40,7 @@ def serve(
 
     \b
     Examples:
-      llmcost serve
+      llmcost serve --lake ./llmcost-lake
       llmcost serve --lake /srv/llmcost --grpc 0.0.0.0:4317 --log-format json
       OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 python your_agent.py
     """

@@ -72,17 +72,8 @@ def send_from_node(endpoint: str, feature: str) -> None:
 def wait_for(lake: Path, feature: str) -> Seen:
     """Ask the rollup, as a process of its own, until the feature's success is in it."""
     begun = time.monotonic()
-    command = [
-        sys.executable,
-        "-m",
-        "llmcost.cli",
-        "rollup",
-        "cost-per-outcome",
-        "--since",
-        "1h",
-        "--group-by",
-        "feature",
-    ]
+    question = ["rollup", "cost-per-outcome", "--since", "1h", "--group-by", "feature", "--format", "json"]
+    command = [sys.executable, "-m", "llmcost.cli", *question, "--lake", str(lake)]
     while True:
         asked = subprocess.run(command, check=False, capture_output=True)
         seconds = time.monotonic() - begun

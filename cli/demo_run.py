@@ -22,7 +22,7 @@ from ..models.errors import LandingError, UsageError
 from ..models.lake import Lake
 from ..sql.warehouse import Warehouse
 from . import figures
-from .demo_truth import Accuracy, CountedCall, compare, of_ledger, read_recorded_truth
+from .demo_truth import Accuracy, CountedCall, compare, of_ledger, outcomes_as_told, read_recorded_truth
 from .demo_week import Week, tell
 from .receiver_process import receiver
 from .sheet import of_answer
@@ -87,7 +87,7 @@ def run(lake: Path) -> bool:
         )
         print_table(of_answer(answer, datetime.now(UTC)), sys.stdout)
     typer.echo("")
-    is_exact = _print_accuracy(week, recordings, warehouse)
+    is_exact = _print_accuracy(week, recordings, warehouse, since)
     _print_next_steps(week, lake, since)
     return is_exact
 
@@ -156,7 +156,7 @@ def _since(now: datetime, recordings: Sequence[Recording]) -> str:
     return f"{math.ceil((now - oldest) / timedelta(days=1)) + 1}d"
 
 
-def _print_accuracy(week: Week, recordings: Sequence[Recording], warehouse: Warehouse) -> bool:
+def _print_accuracy(week: Week, recordings: Sequence[Recording], warehouse: Warehouse, since: str) -> bool:
     table = warehouse.sql("select trace_id, span_ids, cost_usd from calls")
     own_traces = {f"{span.trace_id:032x}" for span in week.spans}
     own: list[CountedCall] = []
@@ -167,9 +167,12 @@ def _print_accuracy(week: Week, recordings: Sequence[Recording], warehouse: Ware
     accuracy = compare(of_ledger(week.calls), own)
     for line in _accuracy_lines(accuracy):
         typer.echo(line)
+    by_feature = warehouse.ask("cost-per-outcome", since=since, group_by=("feature",)).table.to_pylist()
+    right, told = outcomes_as_told(week.outcomes, by_feature)
+    typer.echo(f"  {right:,} of {len(week.outcomes):,} outcomes by their latest word, {told - right:,} others.")
     if recordings:
         typer.echo(_recorded_line(recordings, recorded))
-    return accuracy.is_exact
+    return accuracy.is_exact and right == told == len(week.outcomes)
 
 
 def _accuracy_lines(accuracy: Accuracy) -> list[str]:

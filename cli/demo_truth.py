@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from .demo_trace import TrueCall
+from .demo_week import TrueOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,21 @@ def _total(costs: Iterable[Decimal | None]) -> Decimal:
 def of_ledger(calls: Sequence[TrueCall]) -> list[tuple[frozenset[str], Decimal | None]]:
     """The ledger as `compare` takes it."""
     return [(call.span_ids, call.cost_usd) for call in calls]
+
+
+def outcomes_as_told(told: Iterable[TrueOutcome], rows: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+    """How many of the told outcomes cost-per-outcome has by their latest word, and how many it has in all.
+
+    `rows` are grouped by feature; outcomes of other names and features are not looked at.
+    """
+    known = Counter((outcome.owner.feature, outcome.name, outcome.succeeded) for outcome in told)
+    named = {(feature, name) for feature, name, _ in known}
+    counted: Counter[tuple[str, str, bool]] = Counter()
+    for row in rows:
+        if (row["feature"], row["outcome"]) in named:
+            counted[row["feature"], row["outcome"], True] += row["successes"]
+            counted[row["feature"], row["outcome"], False] += row["failures"]
+    return (known & counted).total(), counted.total()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,22 +16,33 @@ _MAX_PLACES = 9
 
 
 def money_places(amounts: Iterable[Decimal]) -> int:
-    """Decimal places at which every one of `amounts` still shows two significant digits, 2 to 9.
+    """Decimal places for one column of money: two significant digits of its smallest amount, within reason.
+
+    Beside dollars four places are enough, beside cents six; money() says of the rest that it is less.
 
     >>> money_places([Decimal("12.34"), Decimal("0")]), money_places([Decimal("12.34"), Decimal("0.0042")])
     (2, 4)
+    >>> money_places([Decimal("12.34"), Decimal("0.00000066")]), money_places([Decimal("0.00000066")])
+    (4, 8)
     """
-    smallest = min((abs(amount) for amount in amounts if amount), default=Decimal(1))
-    return min(_MAX_PLACES, max(2, 1 - smallest.adjusted()))
+    sizes = [abs(amount) for amount in amounts if amount]
+    if not sizes:
+        return 2
+    most = 4 if max(sizes) >= 1 else 6 if max(sizes) >= Decimal("0.01") else _MAX_PLACES
+    return min(most, max(2, 1 - min(sizes).adjusted()))
 
 
 def money(amount: Decimal, places: int | None = None) -> str:
-    """US dollars for people, never in scientific notation.
+    """US dollars for people, never in scientific notation, and never 0 for what is not.
 
     >>> money(Decimal("1234.5")), money(Decimal("0.00417")), money(Decimal("-0.5")), money(Decimal(0))
     ('$1,234.50', '$0.0042', '-$0.50', '$0.00')
+    >>> money(Decimal("0.00000066"), 4)
+    '<$0.0001'
     """
     shown = places if places is not None else money_places([amount])
+    if amount and not round(abs(amount), shown):
+        return f"{'>-' if amount < 0 else '<'}${Decimal(1).scaleb(-shown):f}"
     return f"{'-' if amount < 0 else ''}${abs(amount):,.{shown}f}"
 
 
@@ -129,7 +140,7 @@ def column_of(values: Sequence[object], *, name: str, unit: str | None, is_dimen
     missing = NOT_APPLICABLE
     if is_dimension:
         missing = "unattributed"
-    elif is_money and "_per_" not in name:
+    elif is_money and "cost" in name and "_per_" not in name:
         missing = UNKNOWN
     return [missing if value is None else _text(value, unit, places) for value in values]
 

@@ -153,11 +153,24 @@ def _text(value: object, unit: str | None, places: int | None) -> str:
             text = _figure(value, unit, places)
         case datetime():
             text = value.strftime("%Y-%m-%d %H:%M:%S").removesuffix(":00")
-        case list() | tuple():
+        case dict():
+            text = ", ".join(f"{key}={item}" for key, item in value.items())
+        case list():
             text = ", ".join(map(str, value))
+        case bytes():
+            text = value.hex()
         case _:
             text = str(value)
-    return text
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """Text that others wrote, safe on a terminal: no control character moves the cursor or changes a colour.
+
+    >>> one_line("refund\\x1b[2Jbot")
+    'refund·[2Jbot'
+    """
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else "·" for sign in text)
 
 
 def _figure(value: Decimal | float, unit: str | None, places: int | None) -> str:

@@ -74,6 +74,18 @@ def coverage_lines(answer: Answer, now: datetime) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def of_query(table: pa.Table) -> Sheet:
+    """The rows of any query; a second column of one name gets a number, because every format wants one of each."""
+    names: list[str] = []
+    for name in table.column_names:
+        number, unique = 1, name
+        while unique in names:
+            number += 1
+            unique = f"{name}_{number}"
+        names.append(unique)
+    return Sheet(table.rename_columns(names))
+
+
 def of_rollups(rollups: Sequence[RollupInfo], name: str | None) -> Sheet:
     """Every rollup in a sentence, or the columns of the one called `name`.
 

@@ -29,8 +29,8 @@ def sql(
       llmcost sql "select * from unbilled_spans limit 20" --output unbilled.csv
       llmcost sql - --format json < question.sql
     """
-    from .sheet import Sheet  # noqa: PLC0415  start-up time
+    from .sheet import of_query  # noqa: PLC0415  start-up time
     from .writers import deliver  # noqa: PLC0415
 
     table = open_warehouse(lake, config).sql(sys.stdin.read() if query == "-" else query)
-    deliver(Sheet(table), format_, output)
+    deliver(of_query(table), format_, output)

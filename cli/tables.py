@@ -40,7 +40,8 @@ def text_columns(sheet: Sheet) -> list[TextColumn]:
 
     columns = []
     for name in sheet.table.column_names:
-        values, unit = sheet.table.column(name).to_pylist(), sheet.units.get(name, figures.unit_of(name))
+        values = sheet.table.column(name).to_pylist(maps_as_pydicts="lossy")
+        unit = sheet.units.get(name, figures.unit_of(name))
         cells = figures.column_of(values, name=name, unit=unit, is_dimension=name in DIMENSIONS)
         columns.append(
             TextColumn(

@@ -39,9 +39,9 @@ def print_trace(view: TraceView) -> None:
 
 
 def _row(span: TraceSpan, places: int) -> tuple[str, ...]:
-    label = "  " * span.depth + span.name
+    label = "  " * span.depth + figures.one_line(span.name)
     if span.model and span.model not in span.name:
-        label += f" ({span.model})"
+        label += f" ({figures.one_line(span.model)})"
     return (
         label,
         figures.duration(span.duration_ms),

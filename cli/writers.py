@@ -121,7 +121,7 @@ def _csv(table: pa.Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.column_names)
-    for row in table.to_pylist():
+    for row in _rows(table):
         writer.writerow([_csv_cell(value) for value in row.values()])
     return text.getvalue()
 
@@ -132,51 +132,50 @@ def _csv_cell(value: object) -> object:
     >>> _csv_cell("=1+1"), _csv_cell("refund-bot"), _csv_cell(Decimal("-0.5")), _csv_cell(None)
     ("'=1+1", 'refund-bot', '-0.5', '')
     """
-    match value:
-        case None:
-            return ""
-        case Decimal():
-            return f"{value:f}"
-        case datetime() | date():
-            return value.isoformat()
-        case list():
-            return _csv_cell(json.dumps(value, default=_jsonable, ensure_ascii=False))
-        case str() if value.startswith(_FORMULA_STARTS):
-            return f"'{value}"
-        case _:
-            return value
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return f"'{value}"
+    plain = _plain(value)
+    if isinstance(plain, dict | list):
+        return json.dumps(plain, ensure_ascii=False)
+    return "" if plain is None else plain
 
 
 def _json(sheet: Sheet) -> str:
     facts = dict(sheet.facts)
     coverage = facts.pop("coverage", None)
-    whole = facts | {"rows": sheet.table.to_pylist()} | ({} if coverage is None else {"coverage": coverage})
-    return json.dumps(_finite(whole), default=_jsonable, ensure_ascii=False, indent=2) + "\n"
+    whole = facts | {"rows": _rows(sheet.table)} | ({} if coverage is None else {"coverage": coverage})
+    return json.dumps(_plain(whole), ensure_ascii=False, indent=2) + "\n"
 
 
-def _jsonable(value: object) -> str:
+def _rows(table: pa.Table) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="lossy")
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can say it: every digit of a Decimal as text, and neither NaN nor infinity.
+
+    >>> _plain({"cost": Decimal("0.000000001"), "p95": float("nan"), "day": date(2026, 11, 22)})
+    {'cost': '0.000000001', 'p95': None, 'day': '2026-11-22'}
+    """
     match value:
-        case Decimal():
-            return f"{value:f}"
-        case datetime() | date():
-            return value.isoformat()
-        case bytes():
-            return value.hex()
-        case _:
-            return str(value)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: both become null."""
-    match value:
-        case float() if not math.isfinite(value):
-            return None
         case dict():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
+            plain: Any = {str(key): _plain(item) for key, item in value.items()}
+        case list():
+            plain = [_plain(item) for item in value]
+        case Decimal():
+            plain = f"{value:f}"
+        case datetime() | date():
+            plain = value.isoformat()
+        case bytes():
+            plain = value.hex()
+        case float():
+            plain = value if math.isfinite(value) else None
+        case None | bool() | int() | str():
+            plain = value
         case _:
-            return value
+            plain = str(value)
+    return plain
 
 
 def _parquet(table: pa.Table) -> bytes:

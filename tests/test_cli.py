@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.fake_warehouse import NOW, TABLE, FakeWarehouse
 
 from llmcost.cli import main
 from llmcost.cli.options import Format
-from llmcost.cli.sheet import Sheet
+from llmcost.cli.sheet import Sheet, of_query
 from llmcost.cli.tables import fitting, text_columns
 from llmcost.cli.writers import render, write_whole
 from llmcost.models.errors import LakeTooNew, LandingError, UsageError
@@ -142,6 +143,15 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
 
 
 # Questions
+
+
+def test_the_demo_without_the_sdk_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("llmcost.cli.demo_run", "llmcost.cli.demo_send"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
+    shown = run("demo")
+    assert shown.code == 2
+    assert "pip install 'llmcost[demo]'" in shown.err
 
 
 def test_every_option_of_rollup_reaches_the_question(run: Run) -> None:
@@ -290,6 +300,28 @@ def test_an_output_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: p
 
 def test_sql_writes_what_it_was_asked(run: Run) -> None:
     assert run("sql", "select 1", "--format", "csv").out.startswith("feature,successes")
+
+
+@pytest.mark.parametrize("format_", [each for each in Format if each is not Format.PARQUET])
+def test_whatever_a_query_returns_can_be_written(format_: Format) -> None:
+    """Two columns of one name, maps, structs, bytes, NaN: what DuckDB hands back for a free question."""
+    odd = pa.table(
+        [
+            pa.array([1]),
+            pa.array([2]),
+            pa.array([[("k", "v")]], pa.map_(pa.string(), pa.string())),
+            pa.array([{"x": Decimal("0.1")}]),
+            pa.array([b"z"]),
+            pa.array([float("nan")]),
+            pa.array([None]),
+        ],
+        names=["a", "a", "map", "struct", "bytes", "nan", "null"],
+    )
+    text = render(of_query(odd), format_).decode()
+    assert "NaN" not in text
+    if format_ is Format.JSON:
+        row = {"a": 1, "a_2": 2, "map": {"k": "v"}, "struct": {"x": "0.1"}, "bytes": "7a", "nan": None, "null": None}
+        assert json.loads(text) == {"rows": [row]}
 
 
 @pytest.mark.parametrize("format_", list(Format))

@@ -15,7 +15,7 @@ from ..models.conventions import Conventions
 from ..models.settings import Landing
 from .anyvalue import Kind, TextPool, Values, decode
 from .notes import Notes
-from .ragged import REPLACED, Integers, cut_texts, row_of_each, take, text_map
+from .ragged import REPLACED, Integers, cut_texts, offsets_and_bytes, row_of_each, take, text_map
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,23 @@ class Attributes:
     def take_out(self, positions: Integers) -> None:
         """These stand in a column of their own now."""
         self._left[positions] = False
+
+    def keep_within(self, budget: int, repeats: Integers) -> None:
+        """Drop the last attributes of rows, where row `r` landed `repeats[r]` times would pass `budget` bytes in all.
+
+        A resource stands on each of its spans: a few kilobytes sent could become gigabytes landed.
+        """
+        sizes = np.diff(offsets_and_bytes(self.pool.texts())[0])
+        key_sizes = np.array([len(key) for key in self.keys], np.int64)
+        text_at = self.values.text_at
+        bytes_each = key_sizes[self._key_of] + np.where(text_at < 0, 0, sizes[text_at] if len(sizes) else 0)
+        if int((bytes_each * repeats[self.rows]).sum()) <= budget:
+            return
+        upto = np.cumsum(bytes_each)
+        before_row = np.append(0, upto)[np.searchsorted(self.rows, self.rows)]
+        beyond = upto - before_row > budget // max(1, int(repeats.sum()))
+        self._left &= ~beyond
+        self._notes.add("attributes_dropped", self.rows[beyond])
 
     def rest(self) -> pa.MapArray:
         """What was not taken out, content aside."""

@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 
 WHOLE = "$"
 _PYTHON_TEXT_LIMIT = 65536
-_PYTHON_TEXTS_A_BATCH = 10_000
 
 # A Python repr without `"` and `\` quotes every string with ', and no string in it contains one.
 # The words None, True and False are then safe to replace unless one also stands inside a string.
@@ -88,9 +87,9 @@ class Carriers:
         failed = np.flatnonzero(np.asarray(pc.and_(composed, opened.is_null())))
         if not len(failed):
             return opened
-        parsed = [_python_as_json(text) for text in texts.take(pa.array(failed[:_PYTHON_TEXTS_A_BATCH])).to_pylist()]
+        parsed = [_python_as_json(text) for text in texts.take(pa.array(failed)).to_pylist()]
         chosen: npt.NDArray[Any] = np.arange(len(texts))
-        chosen[failed[:_PYTHON_TEXTS_A_BATCH]] = len(texts) + np.arange(len(parsed))
+        chosen[failed] = len(texts) + np.arange(len(parsed))
         return pa.concat_arrays([opened, pa.array(parsed, pa.string())]).take(pa.array(chosen))
 
     def _unquoted(self, texts: pa.StringArray) -> pa.StringArray:

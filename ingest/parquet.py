@@ -30,6 +30,7 @@ def write_parquet(rows: pa.Table, path: Path) -> int:
             compression_level=1,
             use_dictionary=_dictionary_columns(rows.schema),
             column_encoding=_encodings(rows.schema),
+            write_statistics=_columns_with_statistics(rows.schema),
             row_group_size=ROW_GROUP_ROWS,
             store_schema=False,  # Arrow's copy of it would be a tenth of a small file
         )
@@ -53,6 +54,11 @@ def _dictionary_columns(schema: pa.Schema) -> list[str]:
         elif pa.types.is_string(field.type) and field.name not in _NEARLY_UNIQUE:
             leaves.append(field.name)
     return leaves
+
+
+def _columns_with_statistics(schema: pa.Schema) -> list[str]:
+    """Columns whose least and greatest value can spare a reader a row group; those of random ids cannot."""
+    return [field.name for field in schema if field.name not in _NEARLY_UNIQUE and not pa.types.is_nested(field.type)]
 
 
 def _encodings(schema: pa.Schema) -> dict[str, str]:

@@ -256,5 +256,6 @@ def _coverage(con: duckdb.DuckDBPyConnection, dimensions: Sequence[str]) -> Cove
     """
     row = rows(con, query)[0]
     cost = row["cost_usd"]
-    unattributed = {name: float(row.pop(name) / cost) if cost else 0.0 for name in dimensions}
+    unowned = {name: row.pop(name) for name in dimensions}
+    unattributed = {name: float(part / cost) if cost else 0.0 for name, part in unowned.items()}
     return Coverage(unattributed=unattributed, **row)

@@ -168,7 +168,9 @@ def money(calls: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
 
 def table(compared: dict[str, Comparison]) -> str:
     """Captures beside their truth, for people."""
-    lines = [f"{'capture':36} {'calls':>5} {'exact':>5} {'untold':>6} {'input':>7} {'of':>7} {'output':>6} {'of':>6}  why"]
+    lines = [
+        f"{'capture':36} {'calls':>5} {'exact':>5} {'untold':>6} {'input':>7} {'of':>7} {'output':>6} {'of':>6}  why"
+    ]
     totals: Counter[str] = Counter()
     for name, comparison in compared.items():
         told = [row["usage"] for row in comparison.billed if row["usage_sent"]]

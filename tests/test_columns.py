@@ -15,7 +15,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from llmcost.ingest.check import MalformedRequest, check_traces
-from llmcost.ingest.columns import EVENTS_BY_DAY, SPANS_BY_DAY, Decoded, Decoder
+from llmcost.ingest.columns import Decoded, Decoder
+from llmcost.ingest.records import EVENTS_BY_DAY, SPANS_BY_DAY
 from llmcost.ingest.wire import Signal
 from llmcost.models import conventions, schema
 from llmcost.models.settings import Landing
@@ -268,6 +269,11 @@ def test_a_value_in_a_python_dictionary_is_read() -> None:
     assert [("metadata.requester_metadata", requester)] == row["attributes"]
 
 
+def test_every_python_dictionary_of_a_batch_is_read_however_many() -> None:
+    rows = column("user_id", *({"metadata": f"{{'user_id': \"it's {n}\"}}"} for n in range(12_000)))
+    assert [f"it's {n}" for n in range(12_000)] == rows
+
+
 def test_words_inside_python_strings_are_not_taken_for_constants() -> None:
     texts = ["{'user_id': 'None, True', 'x': None}", "{'user_id': 'Truest'}", "{'user_id': 'is True'}"]
     assert ["None, True", "Truest", "is True"] == column("user_id", *({"metadata": text} for text in texts))
@@ -460,6 +466,15 @@ def test_resource_and_scope_stand_on_every_row() -> None:
     for row in landed(request):
         assert ("api", "openai", "1.0") == (row["service_name"], row["scope_name"], row["scope_version"])
         assert only_resource == row["resource_attributes"]
+
+
+def test_a_large_resource_on_many_spans_does_not_fill_the_memory() -> None:
+    resource = {"service.name": "api", "long": "x" * 60_000, "last": "y"}
+    decoded = decode(spans(*[{}] * 20_000, resource=resource))
+    assert decoded.spans.nbytes < 300_000_000
+    assert {"attributes_dropped": 20_000} == decoded.notes
+    [row] = decoded.spans.slice(19_999).to_pylist()
+    assert ("api", [("service.name", "api")]) == (row["service_name"], row["resource_attributes"])
 
 
 def test_dimensions_are_not_taken_from_the_resource() -> None:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
@@ -129,6 +130,16 @@ def test_a_failed_commit_leaves_nothing_behind(lake: Lake, monkeypatch: pytest.M
             spans.commit(files, receiver_id="r", number=1)
     assert 0 == spans.landed_number("r")
     assert [] == list(lake.table("spans").glob("day=*/*"))
+
+
+def test_statistics_are_kept_where_they_can_prune(lake: Lake) -> None:
+    """An instant's are, a random id's and a map's would only cost."""
+    spans, _ = landed_tables(lake)
+    (file,) = spans.write(rows(NOON))
+    group = pq.ParquetFile(file.path).metadata.row_group(0)
+    kept = {group.column(at).path_in_schema for at in range(group.num_columns) if group.column(at).is_stats_set}
+    assert {"started_at", "ended_at", "name", "input_tokens"} <= kept
+    assert not kept & {"trace_id", "span_id", "attributes.key_value.value"}
 
 
 def test_a_half_written_file_matches_no_glob(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo]" --group dev
+	$(BIN)/python -m pip install --quiet --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --quiet --constraint constraints.txt --editable ".[demo]" --group dev
 	@touch $@
 
 demo: setup

@@ -110,8 +110,11 @@ def offered(values: dict[str, Any], spelling: Spelling) -> tuple[Any, bool] | No
                 text = json.loads(text)
         return text, True
     found = opened(text)
-    for step in spelling.path.removeprefix("$.").split("."):
-        found = found.get(step) if isinstance(found, dict) else None
+    for step in re.findall(r"[^.\[\]]+", spelling.path.removeprefix("$")):
+        if isinstance(found, list):
+            found = found[int(step)] if step.isdigit() and int(step) < len(found) else None
+        else:
+            found = found.get(step) if isinstance(found, dict) else None
     return None if found is None else (text_of(found), False)
 
 
@@ -344,6 +347,8 @@ def test_every_capture_decodes_as_the_plain_loop_does(path: Path) -> None:
 READ_KEYS = sorted(TABLE.keys)
 PATHS: dict[str, list[str]] = {}
 for _spelling in (spelling for found in TABLE.spellings.values() for spelling in found if spelling.path):
+    if "[" in str(_spelling.path):
+        continue  # lists inside carriers are covered by the captures
     PATHS.setdefault(_spelling.key, []).append(str(_spelling.path))
 
 texts = st.one_of(

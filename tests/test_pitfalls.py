@@ -393,7 +393,8 @@ def test_28_owners_are_inherited_and_coverage_is_said(lands: Lands) -> None:
     answer = lands.lake.warehouse.ask("cost-per-feature")  # type: ignore[attr-defined]
 
     assert [row["feature"] for row in answer.table.to_pylist()] == ["(unattributed)", "chat"]
-    assert answer.coverage.unattributed == {"feature": 0.5}
+    assert answer.coverage.unattributed["feature"] == answer.coverage.unattributed["user_id"] == 0.5
+    assert (answer.dimensions, answer.coverage.unattributed["team"]) == (("feature",), 1.0)
 
 
 def test_29_a_trace_across_midnight_keeps_its_owner_and_outcome(lands: Lands) -> None:

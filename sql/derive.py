@@ -31,6 +31,8 @@ from .relations import CHAIN, read
 
 _STEPS = ("loaded_spans", "repeated_spans", "span_classes", "tree_spans", "model_spans", "candidates", "ancestry")
 _AFTER_GROUPS = ("aggregate_candidates", "wrappers", "members", "requests", "owners")
+_MOST_TOKENS = 10**15
+"""What a larger count is read as, so that no sum of counts overflows; calls.sql prices no such call."""
 _TYPES = {"string": "varchar", "int64": "bigint", "double": "double", "bool": "boolean"}
 
 
@@ -100,7 +102,7 @@ def _derive(
     _group_candidates(con, day)
     for name in _AFTER_GROUPS:
         _table(con, name, day)
-    _price(con, rules)
+    load_prices(con, rules)
     for name in ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans"):
         _table(con, name, day)
 
@@ -120,7 +122,7 @@ def _group_candidates(con: duckdb.DuckDBPyConnection, day: date) -> None:
     _table(con, "groups", day, "call_groups")
 
 
-def _price(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
+def load_prices(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
     """Resolve the distinct prices in Python, by the library; the arithmetic stays in SQL."""
     rows = con.execute(read(CHAIN / "price_requests.sql").text).fetchall()
     keys = [PriceKey(*row) for row in sorted(rows, key=repr)]
@@ -150,11 +152,15 @@ def _source(
         con.execute(f"create or replace view {name} as select *, 0::bigint as sid from no_{name}")
         return
     types = {column.name: _TYPES.get(str(column.type)) for column in PROMOTED}
-    replaced = [
-        f"coalesce({column}, {_spelled(words, types[column])}) as {column}"
+    values = {
+        column: f"coalesce({column}, {_spelled(words, types[column])})"
         for column, words in rules.extra_spellings.items()
         if types.get(column)
-    ]
+    }
+    for column in (column.name for column in PROMOTED if column.unit == "tokens"):
+        count = values.get(column, column)
+        values[column] = f"case when {count} > {_MOST_TOKENS} then {_MOST_TOKENS} else {count} end"
+    replaced = [f"{value} as {column}" for column, value in values.items()]
     con.execute(
         f"""
         create or replace view {name} as

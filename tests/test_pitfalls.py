@@ -431,6 +431,24 @@ def test_31_what_has_landed_is_in_the_answer(lands: Lands) -> None:
     assert warehouse.ask("cost-per-feature").coverage.calls == 2
 
 
+def test_an_unmarked_span_counts_where_nothing_below_it_does(lands: Lands) -> None:
+    """The mission's own vocabulary needs no operation; a total on the request's span is not a second call."""
+    own = {"model": "gpt-4o-mini", "prompt_tokens": 18, "prompt_cached_tokens": 10, "completion_tokens": 4}
+    total = {"model": "gpt-4o-mini", "prompt_tokens": 99, "completion_tokens": 9, "cost.usd": 0.1}
+    rows = lands(
+        SpanOf("t", "alone", attributes=own),
+        SpanOf("u", "request", attributes=total),
+        call("u", "llm", parent="request", input=50, output=5),
+        SpanOf("v", "new", attributes={**own, "gen_ai.operation.name": "dream_up"}),
+    )
+
+    assert sorted((row["input_tokens"], row["cache_read_tokens"]) for row in rows if row["cache_read_tokens"]) == [
+        (18, 10),
+        (18, 10),
+    ]
+    assert [row["input_tokens"] for row in rows if not row["cache_read_tokens"]] == [50]
+
+
 def test_reported_or_list_first_is_a_setting(tmp_path: Path) -> None:
     """The report is booked by default; `pricing.prefer = "list"` books the book."""
     reported = call("t", "llm", input=1000, output=100, attributes={"cost.usd": 0.5})

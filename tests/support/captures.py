@@ -45,9 +45,6 @@ def names() -> list[str]:
 def requests(name: str, *, logs: bool = False) -> list[RawRequest]:
     """The capture's requests in order of arrival."""
     found = [
-        RawRequest(Signal.TRACES, RECEIVED_AT_US, body)
-        for body in delimited((FOLDER / f"{name}.bin").read_bytes())
-    ]
         RawRequest(Signal.TRACES, RECEIVED_AT_US, body) for body in delimited((FOLDER / f"{name}.bin").read_bytes())
     ]
     recorded_logs = FOLDER / f"{name}.logs.bin"

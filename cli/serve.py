@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from enum import StrEnum
+from typing import Annotated
 
 import typer
 
-from ..models import settings as settings_module
+from .options import ConfigOption, LakeOption
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 def serve(
-    lake: Annotated[
-        Path | None, typer.Option(envvar="LLMCOST_LAKE", help="Folder of the lake; made if it is missing.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="Settings file; ./llmcost.toml if it is there.")] = None,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
     grpc: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Address of OTLP/gRPC; 127.0.0.1:4317 if not set.")
+        str | None,
+        typer.Option(
+            "--grpc",
+            metavar="HOST:PORT",
+            help="Address of OTLP/gRPC; port 0 takes a free one.",
+            show_default="127.0.0.1:4317",
+        ),
     ] = None,
     log_format: Annotated[
-        Literal["text", "json"], typer.Option(help="Log lines on stderr: key=value text, or JSON.")
-    ] = "text",
+        LogFormat, typer.Option("--log-format", help="Log lines on stderr: key=value text, or JSON.")
+    ] = LogFormat.TEXT,
 ) -> None:
-    """Receive OTLP traces over gRPC and land them in the lake, until Ctrl-C or SIGTERM.
+    """Receive OTLP traces over gRPC and land them in the lake.
 
-    A request is answered OK once it is on disk; it can be queried some two seconds later. A stop lands
-    what was received, for at most server.stop_seconds; the rest is landed by the next start.
+    A request is answered OK once it is on disk; it can be queried some two seconds later. Ctrl-C or SIGTERM lands
+    what was received, for at most server.stop_seconds; the next start lands the rest.
 
-    Example:
-        llmcost serve --lake ./llmcost-lake
-
-        OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 python your_agent.py
-
+    \b
+    Examples:
+      llmcost serve --lake ./llmcost-lake
+      llmcost serve --lake /srv/llmcost --grpc 0.0.0.0:4317 --log-format json
+      OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 python your_agent.py
     """
-    from ..ingest.serve import serve as run  # noqa: PLC0415  (the other commands start faster without gRPC)
+    from ..ingest.serve import serve as receive  # noqa: PLC0415  start-up time
+    from ..models.settings import load  # noqa: PLC0415
 
-    settings = settings_module.load(config, lake=lake)
+    settings = load(config, lake=lake)
     if grpc is not None:
         settings = settings.model_copy(update={"server": settings.server.model_copy(update={"grpc": grpc})})
-    run(settings, lake=settings.lake, log_format=log_format)
+    receive(settings, lake=settings.lake, log_format="json" if log_format is LogFormat.JSON else "text")

@@ -29,7 +29,7 @@ from .database import connect, text_list, text_literal
 from .inventory import Inventory
 from .relations import CHAIN, read
 
-_STEPS = ("loaded_spans", "repeated_spans", "span_classes", "tree_spans", "model_spans", "candidates", "ancestry")
+_STEPS = ("loaded_spans", "repeated_spans", "span_classes", "tree_spans", "model_spans", "ancestry", "candidates")
 _AFTER_GROUPS = ("aggregate_candidates", "wrappers", "members", "requests", "owners")
 _MOST_TOKENS = 10**15
 """What a larger count is read as, so that no sum of counts overflows; calls.sql prices no such call."""

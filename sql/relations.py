@@ -20,12 +20,21 @@ VIEWS = Path(__file__).with_name("views")
 _COLUMN = re.compile(r"(?:^|[ .)])([a-z_][a-z0-9_]*),?\s+--\s+(.+)$")
 
 
+_UNITS = ("USD", "tokens", "ms", "percent")
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of a relation, as its comment says it."""
 
     name: str
     meaning: str
+
+    @property
+    def unit(self) -> str | None:
+        """The unit the meaning ends its first part with: `booked cost, USD; NULL when …`."""
+        last = self.meaning.partition(";")[0].rpartition(", ")[2]
+        return last if last in _UNITS else None
 
 
 @dataclass(frozen=True, slots=True)

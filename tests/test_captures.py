@@ -6,11 +6,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from genai_prices import Usage, calc_price
 from support import captures
+from support.server import Server
+
+from llmcost.sql import Warehouse
 
 NOT_TOLD = {
     "langfuse-langchain": "the embedding call is not traced",
@@ -53,7 +57,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Comparison]:
     return {name: compare(name, tmp_path_factory.mktemp(name)) for name in captures.names()}
 
 
-def compare(name: str, folder: Any) -> Comparison:
+def compare(name: str, folder: Path) -> Comparison:
     """Derive one capture and pair each true call with the one row that describes it."""
     marts = captures.derive(folder, captures.land(folder, [captures.requests(name)]))
     calls = [
@@ -149,7 +153,7 @@ def true_cost(row: dict[str, Any], call: dict[str, Any]) -> Decimal:
 
 
 def test_all_captures_in_one_lake_count_the_same(
-    compared: dict[str, Comparison], tmp_path: Any, capsys: pytest.CaptureFixture[str]
+    compared: dict[str, Comparison], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Landed together they give the same calls as apart: ids that happen to repeat merge nothing."""
     inventory = captures.land(tmp_path, [captures.requests(name) for name in captures.names()])
@@ -193,3 +197,16 @@ def _line(name: str, row: dict[str, int] | Counter[str], why: str) -> str:
         f"{name:36} {row['calls']:5} {row['exact']:5} {row['untold']:6} {row['input']:7} {row['true_input']:7} "
         f"{row['output']:6} {row['true_output']:6}  {why}"
     ).rstrip()
+
+
+def test_the_receiver_lands_what_the_decoder_reads(compared: dict[str, Comparison], tmp_path: Path) -> None:
+    """All recordings sent over gRPC to a real server and its worker give the same calls and the same money."""
+    with Server(tmp_path / "lake") as server:
+        for name in captures.names():
+            for request in captures.requests(name):
+                server.send(request.body)
+        assert server.stop() == 0
+    warehouse = Warehouse(tmp_path / "lake", now=lambda: datetime(2026, 11, 23, tzinfo=UTC))
+
+    apart = [call for comparison in compared.values() for call in comparison.calls]
+    assert money(apart) == money(warehouse.sql("from calls").to_pylist())

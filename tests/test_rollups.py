@@ -142,12 +142,35 @@ def test_cost_per_user_day_shows_the_days_median_and_tail(lake: SmallLake) -> No
 
     assert {key: row["cost_usd"] for key, row in found.items()} == {
         ("2026-11-20", "ann"): A1 + B1 + B2 + B3,
-        ("2026-11-20", "bob"): Decimal(0),
+        ("2026-11-20", "bob"): None,
         ("2026-11-21", "bob"): C1 + E1,
     }
     assert found["2026-11-20", "bob"]["unpriced_calls"] == 1
-    assert found["2026-11-20", "ann"]["median_user_usd"] == (A1 + B1 + B2 + B3) / 2
-    assert found["2026-11-20", "ann"]["p99_user_usd"] == (A1 + B1 + B2 + B3) * Decimal("0.99")
+    assert found["2026-11-21", "bob"]["median_user_usd"] == C1 + E1
+
+
+def test_the_median_and_tail_are_over_the_days_users(tmp_path: Path) -> None:
+    """Exact by interpolation; calls without a user are no user."""
+    spans = [
+        call(user, "call", input=1000 * n, output=0, attributes={"user.id": user}) for n, user in enumerate("abc", 1)
+    ]
+    found = rows(
+        SmallLake(tmp_path / "lake").land(*spans, call("d", "call", input=9000, output=0)), "cost-per-user-day"
+    )
+
+    assert {row["median_user_usd"] for row in found} == {mini(2000, 0)}
+    assert {row["p99_user_usd"] for row in found} == {
+        mini(2000, 0) + (mini(3000, 0) - mini(2000, 0)) * Decimal("0.98")
+    }
+
+
+def test_what_is_unknown_is_never_zero(tmp_path: Path) -> None:
+    """A feature whose every call is unpriced has an unknown cost."""
+    lake = SmallLake(tmp_path / "lake").land(call("t", "call", "acme-7b", provider="acme", input=100, output=10))
+
+    assert [(row["cost_usd"], row["unpriced_calls"]) for row in rows(lake, "cost-per-feature")] == [(None, 1)]
+    assert [row["total_cost_usd"] for row in rows(lake, "cost-per-outcome")] == [None]
+    assert [row["eval_cost_usd"] for row in rows(lake, "eval-vs-inference")] == [Decimal(0)]
 
 
 def test_cost_per_feature_is_per_request(lake: SmallLake) -> None:
@@ -226,7 +249,7 @@ def test_every_rollup_sums_to_the_calls(lake: SmallLake, name: str, by: str | No
     for group_by in ([], list(info.group_by[:1]), list(info.group_by[-2:])):
         answer = lake.warehouse.ask(name, by=by, group_by=group_by)
         column = "ledger_cost_usd" if "ledger_cost_usd" in answer.table.column_names else "cost_usd"
-        assert sum(answer.table[column].to_pylist()) == TOTAL == answer.coverage.cost_usd
+        assert sum(filter(None, answer.table[column].to_pylist())) == TOTAL == answer.coverage.cost_usd
 
 
 def test_a_trace_with_two_outcomes_is_in_full_under_each_and_once_in_the_ledger(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 select
     min(day) as day, -- UTC day of the first call
     agent_run_id, -- id given by the application, else the outermost agent span's id
-    arg_min(agent_name, started_at) filter (agent_name is not null) as agent_name, -- agent at the top of the run
+    arg_min(agent_name, started_at) as agent_name, -- agent at the top of the run
     arg_min(trace_id, started_at) as trace_id, -- trace of the first call
     min(started_at) as started_at, -- start of the first call, UTC
     max(ended_at) as ended_at, -- end of the last call, UTC
@@ -14,9 +14,9 @@ select
     sum(input_tokens) as input_tokens, -- everything sent, tokens
     sum(output_tokens) as output_tokens, -- everything generated, tokens
     sum(cost_usd) as cost_usd, -- booked cost of the priced calls, USD; NULL when none is priced
-    arg_min(user_id, started_at) filter (user_id is not null) as user_id, -- first user
-    arg_min(customer_id, started_at) filter (customer_id is not null) as customer_id, -- first customer
-    arg_min(feature, started_at) filter (feature is not null) as feature, -- first feature
+    arg_min(user_id, started_at) as user_id, -- first user
+    arg_min(customer_id, started_at) as customer_id, -- first customer
+    arg_min(feature, started_at) as feature, -- first feature
 from calls
 where agent_run_id is not null
 group by agent_run_id

@@ -4,6 +4,7 @@
 -- and key (it is the gateway's).
 -- An agent run is the outermost agent span above the call, unless an id is given. Traffic below an evaluator
 -- is eval traffic, unless the spans say otherwise.
+-- arg_min passes over NULL: the first of the ranking that says anything.
 -- grain: one row per call
 -- reads: members, tree_spans, ancestry, source_spans, convention_resource_keys
 with
@@ -39,21 +40,21 @@ own as (
         members.call_sid,
         arg_min(tree_spans.trace_id, members.outer_rank) as trace_id,
         bool_or(tree_spans.is_evaluator_scope) as is_evaluator_scope,
-        arg_min(tree_spans.user_id, members.outer_rank) filter (tree_spans.user_id is not null) as user_id,
-        arg_min(tree_spans.customer_id, members.outer_rank) filter (tree_spans.customer_id is not null) as customer_id,
-        arg_min(tree_spans.team, members.inner_rank) filter (tree_spans.team is not null) as team,
-        arg_min(tree_spans.org, members.inner_rank) filter (tree_spans.org is not null) as org,
-        arg_min(tree_spans.key_id, members.inner_rank) filter (tree_spans.key_id is not null) as key_id,
-        arg_min(tree_spans.developer, members.outer_rank) filter (tree_spans.developer is not null) as developer,
-        arg_min(tree_spans.feature, members.outer_rank) filter (tree_spans.feature is not null) as feature,
-        arg_min(tree_spans.route, members.outer_rank) filter (tree_spans.route is not null) as route,
-        arg_min(tree_spans.agent_name, members.outer_rank) filter (tree_spans.agent_name is not null) as agent_name,
-        arg_min(tree_spans.agent_run_id, members.outer_rank) filter (tree_spans.agent_run_id is not null) as agent_run_id,
-        arg_min(tree_spans.session_id, members.outer_rank) filter (tree_spans.session_id is not null) as session_id,
-        arg_min(tree_spans.prompt_version, members.outer_rank) filter (tree_spans.prompt_version is not null) as prompt_version,
-        arg_min(tree_spans.deployment, members.outer_rank) filter (tree_spans.deployment is not null) as deployment,
-        arg_min(tree_spans.traffic_type, members.outer_rank) filter (tree_spans.traffic_type is not null) as traffic_type,
-        arg_min(tree_spans.tags, members.outer_rank) filter (tree_spans.tags is not null) as tags,
+        arg_min(tree_spans.user_id, members.outer_rank) as user_id,
+        arg_min(tree_spans.customer_id, members.outer_rank) as customer_id,
+        arg_min(tree_spans.team, members.inner_rank) as team,
+        arg_min(tree_spans.org, members.inner_rank) as org,
+        arg_min(tree_spans.key_id, members.inner_rank) as key_id,
+        arg_min(tree_spans.developer, members.outer_rank) as developer,
+        arg_min(tree_spans.feature, members.outer_rank) as feature,
+        arg_min(tree_spans.route, members.outer_rank) as route,
+        arg_min(tree_spans.agent_name, members.outer_rank) as agent_name,
+        arg_min(tree_spans.agent_run_id, members.outer_rank) as agent_run_id,
+        arg_min(tree_spans.session_id, members.outer_rank) as session_id,
+        arg_min(tree_spans.prompt_version, members.outer_rank) as prompt_version,
+        arg_min(tree_spans.deployment, members.outer_rank) as deployment,
+        arg_min(tree_spans.traffic_type, members.outer_rank) as traffic_type,
+        arg_min(tree_spans.tags, members.outer_rank) as tags,
     from members
     inner join tree_spans
         on members.sid = tree_spans.sid
@@ -65,7 +66,8 @@ own as (
 above as (
     select
         members.call_sid,
-        ancestry.distance,
+        -- the nearest ancestor first; of two members' ancestors at one distance, the outer member's
+        ancestry.distance * 1000 + members.outer_rank as nearness,
         ancestors.*,
     from members
     inner join own
@@ -97,24 +99,24 @@ above as (
 inherited as (
     select
         call_sid,
-        arg_max(span_id, distance) filter (class = 'agent') as outermost_agent_span_id,
-        arg_max(agent_name, distance) filter (class = 'agent' and agent_name is not null) as outermost_agent_name,
+        arg_max(span_id, nearness) filter (class = 'agent') as outermost_agent_span_id,
+        arg_max(agent_name, nearness) filter (class = 'agent') as outermost_agent_name,
         bool_or(class = 'evaluator' or is_evaluator_scope) as is_below_evaluator,
-        arg_min(user_id, (distance, span_id)) filter (user_id is not null) as user_id,
-        arg_min(customer_id, (distance, span_id)) filter (customer_id is not null) as customer_id,
-        arg_min(team, (distance, span_id)) filter (team is not null) as team,
-        arg_min(org, (distance, span_id)) filter (org is not null) as org,
-        arg_min(key_id, (distance, span_id)) filter (key_id is not null) as key_id,
-        arg_min(developer, (distance, span_id)) filter (developer is not null) as developer,
-        arg_min(feature, (distance, span_id)) filter (feature is not null) as feature,
-        arg_min(route, (distance, span_id)) filter (route is not null) as route,
-        arg_min(agent_name, (distance, span_id)) filter (agent_name is not null) as agent_name,
-        arg_min(agent_run_id, (distance, span_id)) filter (agent_run_id is not null) as agent_run_id,
-        arg_min(session_id, (distance, span_id)) filter (session_id is not null) as session_id,
-        arg_min(prompt_version, (distance, span_id)) filter (prompt_version is not null) as prompt_version,
-        arg_min(deployment, (distance, span_id)) filter (deployment is not null) as deployment,
-        arg_min(traffic_type, (distance, span_id)) filter (traffic_type is not null) as traffic_type,
-        arg_min(tags, (distance, span_id)) filter (tags is not null) as tags,
+        arg_min(user_id, nearness) as user_id,
+        arg_min(customer_id, nearness) as customer_id,
+        arg_min(team, nearness) as team,
+        arg_min(org, nearness) as org,
+        arg_min(key_id, nearness) as key_id,
+        arg_min(developer, nearness) as developer,
+        arg_min(feature, nearness) as feature,
+        arg_min(route, nearness) as route,
+        arg_min(agent_name, nearness) as agent_name,
+        arg_min(agent_run_id, nearness) as agent_run_id,
+        arg_min(session_id, nearness) as session_id,
+        arg_min(prompt_version, nearness) as prompt_version,
+        arg_min(deployment, nearness) as deployment,
+        arg_min(traffic_type, nearness) as traffic_type,
+        arg_min(tags, nearness) as tags,
     from above
     group by call_sid
 ),

@@ -1,6 +1,7 @@
 -- One row per model request: its spans merged, not yet owned or priced.
 -- Where and when from the outermost span; vendor, model, tier from the innermost that says so; tokens from
 -- the span with the most detail, and what that one leaves out from the others.
+-- arg_min passes over NULL: the first of the ranking that says anything.
 -- grain: one row per call
 -- reads: members, model_spans
 with
@@ -13,26 +14,26 @@ merged as (
         arg_min(model_spans.span_id, members.outer_rank) as span_id,
         min(model_spans.started_at) as started_at,
         max(model_spans.ended_at) as ended_at,
-        arg_min(model_spans.operation, members.inner_rank) filter (model_spans.operation is not null) as operation,
+        arg_min(model_spans.operation, members.inner_rank) as operation,
         arg_min(model_spans.status, members.outer_rank) as status,
-        arg_min(model_spans.provider, members.inner_rank) filter (model_spans.provider is not null) as provider,
-        arg_min(model_spans.request_model, members.inner_rank) filter (model_spans.request_model is not null) as request_model,
-        arg_min(model_spans.response_model, members.inner_rank) filter (model_spans.response_model is not null) as response_model,
-        arg_min(model_spans.gateway_model, members.inner_rank) filter (model_spans.gateway_model is not null) as gateway_model,
-        arg_min(model_spans.response_id, members.inner_rank) filter (model_spans.response_id is not null) as response_id,
-        arg_min(model_spans.service_tier, members.inner_rank) filter (model_spans.service_tier is not null) as service_tier,
-        arg_min(model_spans.is_batch, members.inner_rank) filter (model_spans.is_batch is not null) as is_batch,
-        arg_min(model_spans.is_streaming, members.inner_rank) filter (model_spans.is_streaming is not null) as is_streaming,
-        arg_min(model_spans.error_type, members.inner_rank) filter (model_spans.error_type is not null) as error_type,
-        arg_min(model_spans.input_tokens, members.usage_rank) filter (model_spans.input_tokens is not null) as input_tokens,
-        arg_min(model_spans.output_tokens, members.usage_rank) filter (model_spans.output_tokens is not null) as output_tokens,
-        arg_min(model_spans.cache_read_tokens, members.usage_rank) filter (model_spans.cache_read_tokens is not null) as cache_read_tokens,
-        arg_min(model_spans.cache_write_5m_tokens, members.usage_rank) filter (model_spans.cache_write_5m_tokens is not null) as cache_write_5m_tokens,
-        arg_min(model_spans.cache_write_1h_tokens, members.usage_rank) filter (model_spans.cache_write_1h_tokens is not null) as cache_write_1h_tokens,
-        arg_min(model_spans.knows_cache_ttl, members.usage_rank) filter (model_spans.knows_cache_ttl is not null) as knows_cache_ttl,
-        arg_min(model_spans.reasoning_tokens, members.usage_rank) filter (model_spans.reasoning_tokens is not null) as reasoning_tokens,
-        arg_min(model_spans.audio_input_tokens, members.usage_rank) filter (model_spans.audio_input_tokens is not null) as audio_input_tokens,
-        arg_min(model_spans.audio_output_tokens, members.usage_rank) filter (model_spans.audio_output_tokens is not null) as audio_output_tokens,
+        arg_min(model_spans.provider, members.inner_rank) as provider,
+        arg_min(model_spans.request_model, members.inner_rank) as request_model,
+        arg_min(model_spans.response_model, members.inner_rank) as response_model,
+        arg_min(model_spans.gateway_model, members.inner_rank) as gateway_model,
+        arg_min(model_spans.response_id, members.inner_rank) as response_id,
+        arg_min(model_spans.service_tier, members.inner_rank) as service_tier,
+        arg_min(model_spans.is_batch, members.inner_rank) as is_batch,
+        arg_min(model_spans.is_streaming, members.inner_rank) as is_streaming,
+        arg_min(model_spans.error_type, members.inner_rank) as error_type,
+        arg_min(model_spans.input_tokens, members.usage_rank) as input_tokens,
+        arg_min(model_spans.output_tokens, members.usage_rank) as output_tokens,
+        arg_min(model_spans.cache_read_tokens, members.usage_rank) as cache_read_tokens,
+        arg_min(model_spans.cache_write_5m_tokens, members.usage_rank) as cache_write_5m_tokens,
+        arg_min(model_spans.cache_write_1h_tokens, members.usage_rank) as cache_write_1h_tokens,
+        arg_min(model_spans.knows_cache_ttl, members.usage_rank) as knows_cache_ttl,
+        arg_min(model_spans.reasoning_tokens, members.usage_rank) as reasoning_tokens,
+        arg_min(model_spans.audio_input_tokens, members.usage_rank) as audio_input_tokens,
+        arg_min(model_spans.audio_output_tokens, members.usage_rank) as audio_output_tokens,
         arg_min(model_spans.reported_cost_usd, members.inner_rank) filter (model_spans.reported_cost_usd > 0)
             as reported_cost_usd,
         arg_min(model_spans.cost_source, members.inner_rank) filter (model_spans.reported_cost_usd > 0) as cost_source,

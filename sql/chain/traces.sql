@@ -32,10 +32,10 @@ select
     sum(calls.output_tokens) as output_tokens, -- everything generated, tokens
     sum(calls.cost_usd) as cost_usd, -- booked cost of the priced calls, USD; NULL when none is priced
     coalesce(any_value(shapes.has_failed), false) as has_failed, -- the root span reports an error
-    arg_min(calls.user_id, calls.started_at) filter (calls.user_id is not null) as user_id, -- first user
-    arg_min(calls.customer_id, calls.started_at) filter (calls.customer_id is not null) as customer_id, -- first customer
-    arg_min(calls.session_id, calls.started_at) filter (calls.session_id is not null) as session_id, -- first session
-    arg_min(calls.feature, calls.started_at) filter (calls.feature is not null) as feature, -- first feature
+    arg_min(calls.user_id, calls.started_at) as user_id, -- first user
+    arg_min(calls.customer_id, calls.started_at) as customer_id, -- first customer
+    arg_min(calls.session_id, calls.started_at) as session_id, -- first session
+    arg_min(calls.feature, calls.started_at) as feature, -- first feature
 from calls
 inner join shapes
     on calls.trace_id = shapes.trace_id

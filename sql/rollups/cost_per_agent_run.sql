@@ -14,7 +14,7 @@ runs as (
         case when agent_run_id is null then null else agent_run_id end as run_id,
         count(*) as calls,
         count(*) filter (cost_usd is null) as unpriced_calls,
-        coalesce(sum(cost_usd), 0) as cost_usd,
+        sum(cost_usd) as cost_usd,
     from calls
     group by
         coalesce(agent_name, case when agent_run_id is null then '(no agent)' else '(unnamed)' end),
@@ -71,7 +71,7 @@ select
     spread.max_usd, -- dearest run, USD
     spread.dearest_run_id, -- agent_run_id of the dearest run
     coalesce(runaways.runaway_runs, 0) as runaway_runs, -- runs over ten times the median
-    spread.cost_usd, -- booked cost of all runs, USD
+    spread.cost_usd, -- booked cost of all runs, USD; NULL when none is known
     spread.unpriced_calls, -- calls of unknown cost, not in cost_usd
 from spread
 left join runaways

@@ -13,7 +13,7 @@ select
     round(count(*) / count(distinct trace_id), 2) as calls_per_request, -- loops and retries
     sum(input_tokens)::bigint as input_tokens, -- everything sent, tokens
     sum(output_tokens)::bigint as output_tokens, -- everything generated, tokens
-    coalesce(sum(cost_usd), 0) as cost_usd, -- booked cost, USD
+    sum(cost_usd) as cost_usd, -- booked cost, USD; NULL when none is known
     cast(round(sum(cost_usd) / count(distinct trace_id), 9) as decimal(18, 9)) as cost_per_request_usd, -- cost over requests, USD
     count(*) filter (cost_usd is null) as unpriced_calls, -- calls of unknown cost, not in cost_usd
 from calls

@@ -47,14 +47,15 @@ select
     count(distinct case_id) filter (succeeded) as successes, -- cases that reached it
     count(distinct case_id) filter (not succeeded) as failures, -- cases that did not
     count(distinct case_id) filter (succeeded is null) as pending, -- cases without a verdict
-    coalesce(sum(cost_usd), 0) as total_cost_usd, -- spent on all of them, USD
+    sum(cost_usd) as total_cost_usd, -- spent on all of them, USD; NULL when none is known
     cast(round(sum(cost_usd) / nullif(count(distinct case_id) filter (succeeded), 0), 9) as decimal(18, 9))
         as cost_per_success_usd, -- total over successes, USD
-    coalesce(sum(cost_usd) filter (not succeeded), 0) as failure_cost_usd, -- spent on failures, USD
+    case when count(*) filter (not succeeded) > 0 then sum(cost_usd) filter (not succeeded) else 0 end
+        as failure_cost_usd, -- spent on failures, USD
     sum(value_usd) filter (succeeded) as value_usd, -- what the successes are worth, USD; empty when not told
     sum(calls)::bigint as calls, -- billable requests
     sum(unpriced_calls)::bigint as unpriced_calls, -- requests of unknown cost, not in the totals
-    coalesce(sum(ledger_cost_usd), 0) as ledger_cost_usd, -- this row's part of the ledger, USD
+    sum(ledger_cost_usd) as ledger_cost_usd, -- this row's part of the ledger, USD
 from judged
 group by {% if by %}{{ by }}, {% endif %}{% for name in group_by %}{{ name }}, {% endfor %}outcome
 order by {% if by %}{{ by }}, {% endif %}total_cost_usd desc, outcome{% for name in group_by %}, {{ name }}{% endfor %}

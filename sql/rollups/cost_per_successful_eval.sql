@@ -11,7 +11,8 @@ work as (
         {% for name in group_by %}{{ name }},{% endfor %}
         trace_id,
         sum(cost_usd) as cost_usd,
-        sum(cost_usd) filter (traffic_type = 'eval') as eval_cost_usd,
+        case when count(*) filter (traffic_type = 'eval') > 0 then sum(cost_usd) filter (traffic_type = 'eval') else 0 end
+            as eval_cost_usd,
         count(*) filter (cost_usd is null) as unpriced_calls,
     from calls
     group by all
@@ -41,12 +42,12 @@ select
     coalesce(sum(verdicts.passed), 0)::bigint as passed, -- results that passed
     coalesce(sum(verdicts.failed), 0)::bigint as failed, -- results that did not
     round(sum(verdicts.score) / nullif(sum(verdicts.scores), 0), 4) as mean_score, -- mean of the numbers given
-    coalesce(sum(work.cost_usd), 0) as total_cost_usd, -- evaluated work and judges, USD
-    coalesce(sum(work.eval_cost_usd), 0) as eval_cost_usd, -- eval traffic within it, USD
+    sum(work.cost_usd) as total_cost_usd, -- evaluated work and judges, USD; NULL when none is known
+    sum(work.eval_cost_usd) as eval_cost_usd, -- eval traffic within it, USD
     cast(round(sum(work.cost_usd) / nullif(sum(verdicts.passed), 0), 9) as decimal(18, 9))
         as cost_per_pass_usd, -- total over passes, USD
     sum(work.unpriced_calls)::bigint as unpriced_calls, -- calls of unknown cost, not in the totals
-    coalesce(sum(work.cost_usd) filter (coalesce(verdicts.number_in_trace, 1) = 1), 0)
+    sum(work.cost_usd) filter (coalesce(verdicts.number_in_trace, 1) = 1)
         as ledger_cost_usd, -- this row's part of the ledger, USD
 from work
 left join verdicts

@@ -15,7 +15,7 @@ spent as (
         count(*) filter (cost_usd is null) as unpriced_calls,
         sum(input_tokens)::bigint as input_tokens,
         sum(output_tokens)::bigint as output_tokens,
-        coalesce(sum(cost_usd), 0) as cost_usd,
+        sum(cost_usd) as cost_usd,
     from calls
     group by all
 ),
@@ -48,7 +48,7 @@ select
     spent.calls, -- billable requests to a model
     spent.input_tokens, -- everything sent, tokens
     spent.output_tokens, -- everything generated, tokens
-    spent.cost_usd, -- booked cost, USD
+    spent.cost_usd, -- booked cost, USD; NULL when none is known
     cast(round(spread.median_usd, 9) as decimal(18, 9)) as median_user_usd, -- median of that day's users, USD
     cast(round(spread.p99_usd, 9) as decimal(18, 9)) as p99_user_usd, -- 99th percentile of that day's users, USD
     spent.unpriced_calls, -- calls of unknown cost, not in cost_usd

@@ -9,9 +9,11 @@ select
     {% endfor %}
     count(*) filter (traffic_type <> 'eval') as inference_calls, -- calls for the product
     count(*) filter (traffic_type = 'eval') as eval_calls, -- calls of judges and eval runs
-    coalesce(sum(cost_usd) filter (traffic_type <> 'eval'), 0) as inference_cost_usd, -- booked cost of the product's calls, USD
-    coalesce(sum(cost_usd) filter (traffic_type = 'eval'), 0) as eval_cost_usd, -- booked cost of eval traffic, USD
-    coalesce(sum(cost_usd), 0) as cost_usd, -- both, USD
+    case when count(*) filter (traffic_type <> 'eval') > 0 then sum(cost_usd) filter (traffic_type <> 'eval') else 0 end
+        as inference_cost_usd, -- booked cost of the product's calls, USD
+    case when count(*) filter (traffic_type = 'eval') > 0 then sum(cost_usd) filter (traffic_type = 'eval') else 0 end
+        as eval_cost_usd, -- booked cost of eval traffic, USD
+    sum(cost_usd) as cost_usd, -- both, USD; NULL when none is known
     round(100 * coalesce(sum(cost_usd) filter (traffic_type = 'eval'), 0) / nullif(sum(cost_usd), 0), 2)
         as eval_share_percent, -- eval in both, percent
     round(

@@ -1,0 +1,81 @@
+"""`llmcost rollup`: ask a rollup."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from .options import (
+    ConfigOption,
+    FormatOption,
+    Grain,
+    LakeOption,
+    OutputOption,
+    SinceOption,
+    TzOption,
+    UntilOption,
+    open_warehouse,
+    parse_where,
+)
+
+
+def rollup(
+    name: Annotated[str | None, typer.Argument(help="Which rollup; --list names them.", show_default=False)] = None,
+    *,
+    list_: Annotated[bool, typer.Option("--list", help="List the rollups; with NAME, its columns.")] = False,
+    since: SinceOption = "7d",
+    until: UntilOption = None,
+    by: Annotated[Grain | None, typer.Option("--by", help="One row for each day or hour.")] = None,
+    group_by: Annotated[
+        list[str] | None, typer.Option("--group-by", metavar="DIM", help="Split by this dimension; may be repeated.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="DIM=VALUE", help="Only calls with this value; may be repeated."),
+    ] = None,
+    tz: TzOption = "UTC",
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, metavar="N", help="Only the N most expensive rows.")
+    ] = None,
+    format_: FormatOption = None,
+    output: OutputOption = None,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Ask a rollup: what did it cost, and for whom.
+
+    Without NAME it lists the rollups. Under the rows stands what to know about them: the window, the total, calls
+    without a known price, cost without an owner, and how fresh the lake is.
+
+    \b
+    Examples:
+      llmcost rollup cost-per-outcome --since 7d
+      llmcost rollup cost-per-outcome --group-by feature --group-by agent_name
+      llmcost rollup cost-per-customer --since 2026-11-01 --until 2026-12-01 --tz Europe/Berlin
+      llmcost rollup cost-per-feature --by day --where team=support --output november.csv
+      llmcost rollup eval-vs-inference --format json | jq .coverage
+    """
+    from . import sheet  # noqa: PLC0415  start-up time
+    from .waiting import progress_bar  # noqa: PLC0415
+    from .writers import deliver  # noqa: PLC0415
+
+    conditions = parse_where(where or ())
+    warehouse = open_warehouse(lake, config)
+    if list_ or name is None:
+        deliver(sheet.of_rollups(warehouse.rollups(), name), format_, output)
+        return
+    with progress_bar("deriving days") as progress:
+        answer = warehouse.ask(
+            name,
+            since=since,
+            until=until,
+            by=by.value if by else None,
+            group_by=tuple(group_by or ()),
+            where=conditions,
+            tz=tz,
+            top=top,
+            progress=progress,
+        )
+    deliver(sheet.of_answer(answer, datetime.now(UTC)), format_, output)

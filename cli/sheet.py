@@ -1,0 +1,137 @@
+"""A result on its way out: rows, what their columns mean, and the lines that say how far to trust them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ..models.errors import UsageError
+from . import figures
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ..sql.answers import Answer, PriceView, RollupInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Rows to write in any format.
+
+    `units` are those that a column's name does not say, `facts` the JSON object's keys beside `rows`, and
+    `notes` the lines people read under the table.
+    """
+
+    table: pa.Table
+    units: Mapping[str, str | None] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    title: str | None = None
+
+
+def of_answer(answer: Answer, now: datetime) -> Sheet:
+    """A rollup's answer with its coverage."""
+    coverage, window = answer.coverage, answer.window
+    return Sheet(
+        table=answer.table,
+        facts={
+            "rollup": answer.info.name,
+            "window": {"since": window.since, "until": window.until},
+            "coverage": {
+                "calls": coverage.calls,
+                "cost_usd": coverage.cost_usd,
+                "unpriced_calls": coverage.unpriced_calls,
+                "unpriced_tokens": coverage.unpriced_tokens,
+                "unattributed": dict(coverage.unattributed),
+                "newest_span_at": coverage.newest_span_at,
+            },
+        },
+        notes=coverage_lines(answer, now),
+        title=f"{answer.info.name}: {_first_sentence(answer.info.sentence)}",
+    )
+
+
+def coverage_lines(answer: Answer, now: datetime) -> tuple[str, ...]:
+    """What stands under every rollup: the window, the total, what has no price, no owner, and how fresh it is."""
+    coverage, window = answer.coverage, answer.window
+    lines = [
+        f"{figures.moment(window.since)} to {figures.moment(window.until)}: "
+        f"{coverage.calls:,} calls, {figures.money(coverage.cost_usd)} in all"
+    ]
+    if coverage.unpriced_calls:
+        lines.append(
+            f"no price known for {coverage.unpriced_calls:,} calls with {coverage.unpriced_tokens:,} tokens: "
+            "they are in no cost above"
+        )
+    # a dimension that nobody sets is not worth a word, unless it was asked for
+    shown = {name: part for name, part in coverage.unattributed.items() if name in answer.dimensions or 0 < part < 1}
+    if shown:
+        parts = (f"{name} {figures.share(part)}" for name, part in shown.items())
+        lines.append(f"share of cost without an owner: {', '.join(parts)}")
+    if coverage.newest_span_at:
+        lines.append(f"newest span {figures.ago(coverage.newest_span_at, now)}")
+    return tuple(lines)
+
+
+def of_query(table: pa.Table) -> Sheet:
+    """The rows of any query; a second column of one name gets a number, because every format wants one of each."""
+    names: list[str] = []
+    for name in table.column_names:
+        number, unique = 1, name
+        while unique in names:
+            number += 1
+            unique = f"{name}_{number}"
+        names.append(unique)
+    return Sheet(table.rename_columns(names))
+
+
+def of_rollups(rollups: Sequence[RollupInfo], name: str | None) -> Sheet:
+    """Every rollup in a sentence, or the columns of the one called `name`.
+
+    Raises UsageError where there is none of that name.
+    """
+    import pyarrow as pa  # noqa: PLC0415  start-up time
+
+    if name is None:
+        listed = [{"rollup": info.name, "answers": _first_sentence(info.sentence)} for info in rollups]
+        return Sheet(pa.Table.from_pylist(listed))
+    chosen = next((info for info in rollups if info.name == name), None)
+    if chosen is None:
+        near = difflib.get_close_matches(name, [info.name for info in rollups], n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else "llmcost rollup --list names them"
+        raise UsageError(f'unknown rollup "{name}": {hint}')
+    columns = [{"column": column.name, "meaning": column.meaning} for column in chosen.columns]
+    notes = (
+        f"grain: {chosen.grain}",
+        f"reads: {', '.join(chosen.reads)}",
+        f"--group-by takes: {', '.join(chosen.group_by) or 'nothing'}",
+        f"defined in: {chosen.path}",
+    )
+    return Sheet(pa.Table.from_pylist(columns), notes=notes, title=f"{chosen.name}: {chosen.sentence}")
+
+
+def _first_sentence(text: str) -> str:
+    """The first sentence of a header; --list NAME shows all of it.
+
+    >>> _first_sentence("What it costs. A trace counts once.")
+    'What it costs'
+    """
+    return text.split(". ", maxsplit=1)[0].rstrip(".")
+
+
+def of_prices(view: PriceView) -> Sheet:
+    """What a model costs, and where that is written."""
+    import pyarrow as pa  # noqa: PLC0415  start-up time
+
+    named = f"{view.provider}/{view.model}" if view.provider else view.model
+    rates = [field.name for field in view.rows.schema if pa.types.is_decimal(field.type)]
+    return Sheet(
+        view.rows,
+        units=dict.fromkeys(rates, "USD"),
+        facts={"provider": view.provider, "model": view.model, "source": view.source, "price_book": view.price_book},
+        notes=(f"price book {view.price_book}, source: {view.source}",),
+        title=f"{named}: US dollars per million tokens",
+    )

@@ -1,0 +1,148 @@
+"""Writes the reference pages from the program itself: python docs/generate.py [--check].
+
+cli.md from every --help, settings.md from the settings class, rollups.md and tables.md from the comments of the
+`.sql` files and the landed schema.
+With --check it writes nothing, and exits with 1 if a page differs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from typer.testing import CliRunner
+
+from llmcost.cli.main import app
+from llmcost.models.lake import MARTS
+from llmcost.models.schema import DAY, EVENT_COLUMNS, SPAN_COLUMNS, Column
+from llmcost.models.settings import Settings
+from llmcost.sql import catalogue
+from llmcost.sql.derive import empty_relation
+from llmcost.sql.relations import CHAIN, read
+
+DOCS = Path(__file__).parent
+HELP_WIDTH = "100"
+COMMANDS = (
+    (), ("serve",), ("rollup",), ("trace",), ("sql",), ("refresh",), ("doctor",), ("prices",), ("prices", "show"),
+    ("demo",),
+)  # fmt: skip
+
+
+def cli_reference() -> str:
+    """Every command's help, as the program prints it."""
+    parts = ["# Commands", "", "Written by `python docs/generate.py` from the program's own help.", ""]
+    for command in COMMANDS:
+        name = " ".join(("llmcost", *command))
+        parts += [f"## {name}", "", "```console", f"$ {name} --help", help_of(*command), "```", ""]
+    return "\n".join(parts)
+
+
+def help_of(*command: str) -> str:
+    """What `llmcost … --help` prints."""
+    environment = {"COLUMNS": HELP_WIDTH, "LLMCOST_LAKE": None}
+    shown = CliRunner().invoke(app, [*command, "--help"], prog_name="llmcost", env=environment)
+    return "\n".join(line.rstrip() for line in shown.output.rstrip().splitlines())
+
+
+def settings_reference() -> str:
+    """Every setting: its name in llmcost.toml, in the environment, its default and its meaning."""
+    parts = [
+        "# Settings",
+        "",
+        "Written by `python docs/generate.py` from the settings class.",
+        "",
+        "A setting comes from the command line, else from the environment, else from `llmcost.toml` in the folder",
+        "where the program is started (or the file that `--config` names), else it has its default.",
+        "",
+        "| in llmcost.toml | in the environment | default | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    for path, field in _settings(Settings):
+        default = field.get_default(call_default_factory=True)
+        shown = "" if default is None else f"`{default}`"
+        if default == {}:
+            shown = "empty"
+        parts.append(f"| `{'.'.join(path)}` | `LLMCOST_{'__'.join(path).upper()}` | {shown} | {field.description} |")
+    return "\n".join([*parts, ""])
+
+
+def _settings(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _settings(field.annotation, (*above, name))
+        else:
+            yield (*above, name), field
+
+
+def rollups_reference() -> str:
+    """Every built-in rollup: what it answers, its grain and its columns."""
+    parts = ["# Rollups", "", "Written by `python docs/generate.py` from the comments of `sql/rollups/*.sql`.", ""]
+    for info in sorted(catalogue.rollups(None).values(), key=lambda info: info.name):
+        parts += [
+            f"## {info.name}",
+            "",
+            info.sentence,
+            "",
+            f"- Grain: {info.grain}",
+            f"- Reads: {', '.join(info.reads)}",
+        ]
+        parts += [f"- `--group-by`: {', '.join(info.group_by)}", "", "| column | meaning |", "| --- | --- |"]
+        parts += [f"| `{column.name}` | {column.meaning} |" for column in info.columns]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def tables_reference() -> str:
+    """Every relation of the lake: marts with their types, landed tables with their units."""
+    parts = [
+        "# Tables",
+        "",
+        "Written by `python docs/generate.py` from the comments of `sql/chain/*.sql` and from `models/schema.py`.",
+        "",
+        "Marts are one Parquet file a UTC day, `NAME/day=YYYY-MM-DD/NAME.parquet`, replaced atomically; `spans` and",
+        "`events` are Delta tables partitioned by `day`. `llmcost sql` knows all of them by name.",
+        "",
+    ]
+    for name in MARTS:
+        relation = read(CHAIN / f"{name}.sql")
+        types = {field.name: str(field.type) for field in empty_relation(name).schema}
+        parts += [f"## {name}", "", relation.sentence, "", f"Grain: {relation.grain}.", ""]
+        parts += ["| column | type | meaning |", "| --- | --- | --- |"]
+        parts += [f"| `{c.name}` | {types[c.name]} | {c.meaning} |" for c in relation.columns]
+        parts.append("")
+    for name, columns in (("spans", SPAN_COLUMNS), ("events", EVENT_COLUMNS)):
+        parts += [f"## {name}", "", "| column | type | meaning |", "| --- | --- | --- |"]
+        parts += [
+            f"| `{c.name}` | {c.type} | {c.meaning}{f', {c.unit}' if c.unit else ''} |"
+            for c in (*columns, Column("day", DAY.type, "UTC day of the row; the partition"))
+        ]
+        parts.append("")
+    return "\n".join(parts)
+
+
+PAGES = {
+    "cli.md": cli_reference,
+    "settings.md": settings_reference,
+    "rollups.md": rollups_reference,
+    "tables.md": tables_reference,
+}
+
+
+def stale() -> list[str]:
+    """Pages that differ from the program."""
+    return [
+        name
+        for name, page in PAGES.items()
+        if not (DOCS / name).is_file() or (DOCS / name).read_text(encoding="utf-8") != page()
+    ]
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        different = stale()
+        sys.exit(f"not as the program says: {', '.join(different)}: run python docs/generate.py" if different else 0)
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")

@@ -121,7 +121,7 @@ SPAN_COLUMNS: tuple[Column, ...] = (
 EVENT_COLUMNS: tuple[Column, ...] = (
     Column("trace_id", pa.string(), "Trace id, 32 lower-case hex digits; NULL for a log without trace context"),
     Column("span_id", pa.string(), "Span the event belongs to; NULL for a log without span context"),
-    Column("carrier", pa.string(), "span_event or log", nullable=False),
+    Column("carrier", pa.string(), "span_event or log; file for an imported outcome", nullable=False),
     _text("name", "Event name"),
     Column("occurred_at", TIMESTAMP, "When it happened", nullable=False),
     _text("severity", "Log severity text"),

@@ -25,7 +25,7 @@ from ..models.lake import TABLES, Lake
 from ..models.prices import Layers, PriceBook, PriceKey
 from ..models.schema import DAY, DIMENSIONS, EVENTS, PROMOTED, SPANS
 from ..models.settings import Settings
-from .database import connect, text_list, text_literal
+from .database import connect, parquet, text_literal
 from .inventory import Inventory
 from .relations import CHAIN, read
 
@@ -155,13 +155,17 @@ def _source(
         for column, words in rules.extra_spellings.items()
         if types.get(column)
     ]
+    relation, added = parquet(con, files, schema.append(DAY).empty_table())
     con.execute(
         f"""
         create or replace view {name} as
-        select * {f"replace ({', '.join(replaced)})" if replaced else ""},
-            cast(file_index as bigint) * 4294967296 + file_row_number as sid
-        from read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}},
-            union_by_name = true)
+        with whole as (
+            select *{added},
+                cast(file_index as bigint) * 4294967296 + file_row_number as sid
+            from {relation}
+        )
+        select * {f"replace ({', '.join(replaced)})" if replaced else ""}
+        from whole
         """
     )
 

@@ -83,6 +83,8 @@ PROMOTED: tuple[Column, ...] = (
     _text("evaluation_score", "The score as sent, a number or a word"),
     _text("evaluation_label", "The score's label, such as pass or YES"),
     Column("evaluation_passed", pa.bool_(), "Whether the evaluation passed, where the sender says so"),
+    _text("evaluation_id", "The sender's own id of the score: told twice under it, it is one"),
+    _text("evaluation_scores", "Scores told together, as JSON [{name, score, label}, …]"),
     Column("outcome_attributes", TEXT_MAP, "All outcome.* attributes, keys without that prefix"),
 )
 

@@ -101,7 +101,7 @@ def _derive(
     for name in _AFTER_GROUPS:
         _table(con, name, day)
     _price(con, rules)
-    for name in ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans"):
+    for name in ("calls", "traces", "run_claims", "agent_runs", "outcomes", "evals", "unbilled_spans"):
         _table(con, name, day)
 
 

@@ -1,152 +1,204 @@
-"""What landing costs: `python bench/landing.py --spans 200000 --per-request 512`.
+"""What it costs to receive spans and make them queryable, beside what one would write first.
 
-Prints CPU-seconds per million spans and spans a second for each step, and beside them, measured in turn
-with them, a plain Python loop over every span from the same bytes to Parquet.
+Each round blasts a fresh `llmcost serve` with the same requests, times the steps of landing one by one, and
+runs a plain Python loop over the same bytes; with --peer rotel also the Rotel collector, which stores nothing.
+Figures are medians of the rounds. Example:
+
+    python bench/landing.py --spans 200000 --per-request 512 --peer rotel
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
+import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from blaster import save, saved
 from generator import Generator
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from python_loop import python_loop
+from servers import Llmcost, Rotel
 
 from llmcost.ingest.check import check_traces
 from llmcost.ingest.columns import Decoder
+from llmcost.ingest.journal import Request
+from llmcost.ingest.landing import REQUESTS_A_DECODE
+from llmcost.ingest.parquet import write_parquet
 from llmcost.ingest.wire import Signal
 from llmcost.models import conventions, settings
 
 RECEIVED_US = 1_795_000_100_000_000
-SEGMENT_BYTES = 64 * 1024 * 1024
+LOOP_SPANS = 50_000
+DECODES_A_FILE = 4
+"""About what the worker lands in one commit when it is behind."""
+
+WARM_UP_SPANS = 2_048
+"""Sent and landed before the clock starts: imports, table creation and first calls are no cost per span."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the journal hands to the decoder."""
+class Bench:
+    """One load, measured in rounds; every figure is kept under its name."""
 
-    signal: Signal
-    received_at_us: int
-    body: bytes
+    def __init__(self, folder: Path, chosen: argparse.Namespace) -> None:
+        self.folder = folder
+        self.spans: int = chosen.spans
+        self.in_flight: int = chosen.in_flight
+        self.seen: defaultdict[str, list[float]] = defaultdict(list)
+        generator = Generator(content=chosen.content)
+        self.warm_up, self.load = folder / "warm-up", folder / "load"
+        save(generator.requests(WARM_UP_SPANS, chosen.per_request), self.warm_up)
+        save(generator.requests(self.spans, chosen.per_request), self.load)
+        self.wire_bytes = self.load.stat().st_size
+        self.loop_requests = max(1, min(self.spans, LOOP_SPANS) // chosen.per_request)
+        self.loop_spans = min(self.spans, self.loop_requests * chosen.per_request)
+        self._decoder = Decoder(conventions.load(), "drop", settings.Landing())
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.seen[name])
+
+    def serve(self, number: int) -> None:
+        """Received to queryable, by the server as a user runs it."""
+        server = Llmcost(self.folder / f"lake-{number}")
+        try:
+            server.blast(self.warm_up, in_flight=self.in_flight)
+            server.wait_until_landed(WARM_UP_SPANS)
+            stored_before, before = server.stored_bytes(), server.cpu()
+            sent = server.blast(self.load, in_flight=self.in_flight)
+            waiting = WARM_UP_SPANS + self.spans - server.landed()
+            landed_at = server.wait_until_landed(WARM_UP_SPANS + self.spans)
+            used = server.cpu() - before
+            stored = server.stored_bytes() - stored_before
+        finally:
+            server.stop()
+        self._keep("receiver", used.own, sent.last_acked_at - sent.first_sent_at)
+        self._keep("worker", used.children, landed_at - sent.first_sent_at)
+        self._keep("received to queryable", used.own + used.children, landed_at - sent.first_sent_at)
+        self.seen["median ms"].append(sent.median_ms)
+        self.seen["p99 ms"].append(sent.p99_ms)
+        self.seen["waiting"].append(waiting)
+        self.seen["stored"].append(stored / self.spans)
+
+    def rotel(self, number: int) -> None:
+        """Received and thrown away."""
+        server = Rotel(self.folder / f"rotel-{number}.log")
+        try:
+            server.blast(self.warm_up, in_flight=self.in_flight)
+            before = server.cpu()
+            sent = server.blast(self.load, in_flight=self.in_flight)
+            used = server.cpu() - before
+        finally:
+            server.stop()
+        self._keep("Rotel -> blackhole", used.own + used.children, sent.last_acked_at - sent.first_sent_at)
+
+    def steps(self, number: int) -> None:
+        """The parts of landing, each alone in this process."""
+
+        def check() -> None:
+            for body in saved(self.load):
+                check_traces(body)
+
+        self._keep("check before the ack", *_cost(check))
+        decoding, writing = np.zeros(2), np.zeros(2)
+        requests = self._requests()
+        while group := list(itertools.islice(requests, DECODES_A_FILE)):
+            tables: list[pa.Table] = []
+            path = self.folder / f"steps-{number}.parquet"
+            decoding += _cost(lambda group=group, tables=tables: tables.extend(map(self._decoded, group)))
+            writing += _cost(lambda tables=tables, path=path: write_parquet(pa.concat_tables(tables), path))
+        self._keep("decode to Arrow", *decoding)
+        self._keep("write Parquet", *writing)
+
+    def loop(self, number: int) -> None:
+        """The yardstick, on the first spans of the load: it is slow, and its cost per span does not change."""
+        bodies = list(itertools.islice(saved(self.load), self.loop_requests))
+        used, seconds = _cost(lambda: python_loop(bodies, self.folder / f"loop-{number}.parquet"))
+        self._keep("Python loop", used, seconds, spans=self.loop_spans)
+
+    def _decoded(self, requests: list[Request]) -> pa.Table:
+        return self._decoder.decode(requests).spans.drop_columns(["day"])
+
+    def _requests(self) -> Iterator[list[Request]]:
+        bodies = saved(self.load)
+        while some := [
+            Request(Signal.TRACES, RECEIVED_US, body) for body in itertools.islice(bodies, REQUESTS_A_DECODE)
+        ]:
+            yield some
+
+    def _keep(self, name: str, used: float, seconds: float, *, spans: int | None = None) -> None:
+        self.seen[f"{name} CPU"].append(used * 1e6 / (spans or self.spans))
+        self.seen[f"{name} spans/s"].append((spans or self.spans) / seconds)
 
 
-def segments(requests: list[Request]) -> list[list[Request]]:
-    """The requests as the journal would close them."""
-    closed: list[list[Request]] = [[]]
-    size = 0
-    for request in requests:
-        if closed[-1] and size + len(request.body) > SEGMENT_BYTES:
-            closed.append([])
-            size = 0
-        closed[-1].append(request)
-        size += len(request.body)
-    return closed
-
-
-def python_loop(requests: list[Request], path: Path) -> None:
-    """What one writes first: parse, a dictionary per span, Parquet."""
-    for number, segment in enumerate(segments(requests)):
-        rows = []
-        for request in segment:
-            message = ExportTraceServiceRequest.FromString(request.body)
-            for resource in message.resource_spans:
-                about = {a.key: _text(a.value) for a in resource.resource.attributes}
-                for scope in resource.scope_spans:
-                    for span in scope.spans:
-                        rows.append(
-                            {
-                                "trace_id": span.trace_id.hex(),
-                                "span_id": span.span_id.hex(),
-                                "parent_span_id": span.parent_span_id.hex(),
-                                "name": span.name,
-                                "kind": span.kind,
-                                "started_at": span.start_time_unix_nano // 1000,
-                                "ended_at": span.end_time_unix_nano // 1000,
-                                "status": span.status.code,
-                                "scope_name": scope.scope.name,
-                                "attributes": list({a.key: _text(a.value) for a in span.attributes}.items()),
-                                "resource_attributes": list(about.items()),
-                            }
-                        )
-        names = ("trace_id", "span_id", "parent_span_id", "name", "scope_name")
-        texts = [pa.field(name, pa.string()) for name in names]
-        numbers = [pa.field(name, pa.int64()) for name in ("kind", "started_at", "ended_at", "status")]
-        maps = [pa.field(name, pa.map_(pa.string(), pa.string())) for name in ("attributes", "resource_attributes")]
-        table = pa.Table.from_pylist(rows, pa.schema([*texts, *numbers, *maps]))
-        pq.write_table(table, path / f"loop-{number}.parquet", compression="zstd")
-
-
-def _text(value: object) -> str:
-    held = value.WhichOneof("value")  # type: ignore[attr-defined]
-    return str(getattr(value, held)) if held else ""
-
-
-def cpu(work: Callable[[], object]) -> tuple[float, float]:
+def _cost(work: Callable[[], object]) -> tuple[float, float]:
     """CPU and wall seconds of `work`."""
     started, cpu_started = time.perf_counter(), time.process_time()
     work()
     return time.process_time() - cpu_started, time.perf_counter() - started
 
 
+def report(bench: Bench, chosen: argparse.Namespace) -> None:
+    """Print the table."""
+    loop = bench.median("Python loop CPU")
+
+    def line(label: str, name: str) -> None:
+        cpu, speed = bench.median(f"{name} CPU"), bench.median(f"{name} spans/s")
+        print(f"{label:<46}{cpu:>9.2f}{speed:>12,.0f}{cpu / loop:>11.2f}x")
+
+    print(
+        f"{chosen.spans:,} spans, {chosen.per_request} a request, {bench.wire_bytes / chosen.spans:.0f} B a span, "
+        f"medians of {chosen.rounds} rounds; {os.cpu_count()} cores shared with the sender, Python "
+        f"{platform.python_version()}\n"
+    )
+    print(f"{'':<46}{'CPU-s/1M':>9}{'spans/s':>12}{'CPU : loop':>12}")
+    for step in ("check before the ack", "decode to Arrow", "write Parquet"):
+        line(f"step: {step}", step)
+    line("Python loop: parse, dictionaries, Parquet", "Python loop")
+    line("llmcost serve: receiver, to the durable ack", "receiver")
+    line("llmcost serve: worker, journal to Delta", "worker")
+    line("llmcost serve: received to queryable", "received to queryable")
+    if chosen.peer:
+        line("Rotel -> blackhole: to the ack, nothing kept", "Rotel -> blackhole")
+    print()
+    seconds = chosen.spans / bench.median("received to queryable spans/s")
+    print(f"all queryable after {seconds:.2f} s; {bench.median('waiting'):,.0f} waited at the last ack")
+    print(f"ack: median {bench.median('median ms'):.1f} ms, p99 {bench.median('p99 ms'):.1f} ms")
+    stored = bench.median("stored")
+    print(f"stored: {stored:.1f} B a span, {stored * chosen.spans / bench.wire_bytes:.3f}x the wire size")
+    if chosen.peer:
+        ratios = {
+            "acked spans/s": bench.median("receiver spans/s") / bench.median("Rotel -> blackhole spans/s"),
+            "CPU to the ack": bench.median("receiver CPU") / bench.median("Rotel -> blackhole CPU"),
+            "CPU to queryable": bench.median("received to queryable CPU") / bench.median("Rotel -> blackhole CPU"),
+        }
+        print("llmcost : Rotel: " + ", ".join(f"{name} {ratio:.2f}x" for name, ratio in ratios.items()))
+
+
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--spans", type=int, default=200_000)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--spans", type=int, default=200_000, help="1000000 for a figure to quote")
     options.add_argument("--per-request", type=int, default=512)
     options.add_argument("--content", action="store_true", help="with prompt text on model calls")
+    options.add_argument("--in-flight", type=int, default=32, help="requests sent and not yet acknowledged")
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--peer", choices=["rotel"], help="needs: pip install --group bench")
     chosen = options.parse_args()
-
-    generator = Generator(content=chosen.content)
-    bodies = list(generator.requests(chosen.spans, chosen.per_request))
-    requests = [Request(Signal.TRACES, RECEIVED_US, body) for body in bodies]
-    wire_bytes = sum(map(len, bodies))
-    decoder = Decoder(conventions.load(), "drop", settings.Landing())
-    tables: list[pa.Table] = []
-    stored = 0
-
-    def check() -> None:
-        for body in bodies:
-            check_traces(body)
-
-    def decode() -> None:
-        tables[:] = [decoder.decode(segment).spans for segment in segments(requests)]
-
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-
-        def write() -> None:
-            for number, table in enumerate(tables):
-                pq.write_table(table, path / f"spans-{number}.parquet", compression="zstd")
-
-        steps: dict[str, Callable[[], None]] = {
-            "check before the ack": check,
-            "decode to Arrow": decode,
-            "write Parquet": write,
-            "Python loop, all of it": lambda: python_loop(requests, path),
-        }
-        seen: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
-        for _ in range(chosen.rounds):
-            for name, work in steps.items():
-                seen[name].append(cpu(work))
-        stored = sum(file.stat().st_size for file in path.glob("spans-*.parquet"))
-
-    print(f"{chosen.spans:,} spans, {chosen.per_request} a request, {wire_bytes / chosen.spans:.0f} B a span")
-    print(f"{'step':<26}{'CPU-s per 1M':>14}{'spans/s':>12}")
-    costs = {}
-    for name, runs in seen.items():
-        costs[name] = statistics.median(used for used, _ in runs) * 1e6 / chosen.spans
-        wall = statistics.median(took for _, took in runs)
-        print(f"{name:<26}{costs[name]:>14.2f}{chosen.spans / wall:>12,.0f}")
-    ours = costs["decode to Arrow"] + costs["write Parquet"]
-    print(f"decode and write: {ours:.2f} CPU-s per 1M, {ours / costs['Python loop, all of it']:.2f}x the Python loop")
-    print(f"stored: {stored / chosen.spans:.1f} B a span, {stored / wire_bytes:.3f}x the wire size")
+        bench = Bench(Path(folder), chosen)
+        for number in range(chosen.rounds):
+            bench.serve(number)
+            if chosen.peer:
+                bench.rotel(number)
+            bench.loop(number)
+            bench.steps(number)
+    report(bench, chosen)
 
 
 if __name__ == "__main__":

@@ -66,8 +66,10 @@ def coverage_lines(answer: Answer, now: datetime) -> tuple[str, ...]:
             f"no price known for {coverage.unpriced_calls:,} calls with {coverage.unpriced_tokens:,} tokens: "
             "they are in no cost above"
         )
-    if coverage.unattributed:
-        parts = (f"{name} {figures.share(part)}" for name, part in coverage.unattributed.items())
+    # a dimension that nobody sets is not worth a word, unless it was asked for
+    shown = {name: part for name, part in coverage.unattributed.items() if name in answer.dimensions or 0 < part < 1}
+    if shown:
+        parts = (f"{name} {figures.share(part)}" for name, part in shown.items())
         lines.append(f"share of cost without an owner: {', '.join(parts)}")
     if coverage.newest_span_at:
         lines.append(f"newest span {figures.ago(coverage.newest_span_at, now)}")

@@ -72,7 +72,7 @@ class Values:
     kinds: npt.NDArray[np.uint8]
     ints: npt.NDArray[np.int64]
     doubles: npt.NDArray[np.float64]
-    text_at: npt.NDArray[np.int32]
+    text_at: npt.NDArray[np.int64]
     invalid_utf8: Integers
     """Positions whose text held bytes that are not UTF-8."""
 
@@ -84,13 +84,18 @@ def decode(encoded: pa.BinaryArray, wanted: Integers, pool: TextPool) -> Values:
         kinds=np.zeros(height, np.uint8),
         ints=np.zeros(height, np.int64),
         doubles=np.zeros(height, np.float64),
-        text_at=np.full(height, -1, np.int32),
+        text_at=np.full(height, -1, np.int64),
         invalid_utf8=np.zeros(0, np.int64),
     )
     offsets, octets = offsets_and_bytes(encoded)
-    wanted = wanted[offsets[1:][wanted] > offsets[:-1][wanted]].astype(np.int32)
-    starts, ends = offsets[wanted], offsets[wanted + 1]
-    tags, sizes = octets[starts], ends - starts
+    offsets = offsets.astype(np.int64)
+    starts, ends = offsets[:-1], offsets[1:]
+    if len(wanted) < height:
+        starts, ends = starts[wanted], ends[wanted]
+    sizes = ends - starts
+    if not sizes.all():
+        wanted, starts, ends, sizes = (each[sizes > 0] for each in (wanted, starts, ends, sizes))
+    tags = octets[starts]
     plain = np.zeros(len(wanted), np.bool_)
 
     def settle(at: Integers, kind: Kind, text_at: Integers) -> Integers:
@@ -128,7 +133,7 @@ def decode(encoded: pa.BinaryArray, wanted: Integers, pool: TextPool) -> Values:
     return _decode_singly(cut_out(octets, starts[rest], ends[rest]), wanted[rest], values, pool)
 
 
-def _string_begins(octets: npt.NDArray[np.uint8], starts: Integers, ends: Integers) -> npt.NDArray[np.int32]:
+def _string_begins(octets: npt.NDArray[np.uint8], starts: Integers, ends: Integers) -> Integers:
     """Where the text of each string AnyValue begins; -1 if it is not one length-delimited field and no more."""
     begins = starts + 2
     short = np.minimum(starts + 1, ends - 1)

@@ -174,8 +174,8 @@ class Attributes:
 
     def _group(self) -> None:
         """Order the positions by key, rows ascending within a key, and drop all but the last of a key in a row."""
-        # numpy sorts 16-bit integers by radix, an order of magnitude faster than wider ones.
-        codes = self._key_of.astype(np.uint16) if len(self.keys) <= 0xFFFF else self._key_of
+        # numpy sorts integers of 8 and 16 bits by radix, an order of magnitude faster than wider ones.
+        codes = self._key_of.astype(np.min_scalar_type(len(self.keys)))
         self._order = np.argsort(codes, kind="stable")
         self._some_dropped = not self._left.all()
         if self._some_dropped:

@@ -134,12 +134,22 @@ class LandedTable:
 
     def _add_missing_columns(self) -> None:
         """Give a table that an older llmcost made the columns it lacks; its old rows hold NULL in them."""
-        known = {field.name for field in self._delta.schema().fields}
-        missing = [field for field in self._schema if field.name not in known]
-        if missing:
-            version = self._delta.version()
+        missing = self._missing_columns()
+        if not missing:
+            return
+        version = self._delta.version()
+        try:
             self._delta.alter.add_columns(DeltaSchema.from_arrow(pa.schema(missing)).fields)
-            self._sync_log(since=version)
+        except DeltaError:
+            # Another receiver of this lake may have been quicker.
+            self._delta = DeltaTable(self.root)
+            if self._missing_columns():
+                raise
+        self._sync_log(since=version)
+
+    def _missing_columns(self) -> list[pa.Field]:
+        known = {field.name for field in self._delta.schema().fields}
+        return [field for field in self._schema if field.name not in known]
 
     def _action(self, file: LandedFile) -> AddAction:
         return AddAction(

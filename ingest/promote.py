@@ -21,7 +21,7 @@ from .anyvalue import Kind
 from .attributes import Attributes
 from .carriers import WHOLE, Carriers
 from .notes import Notes
-from .ragged import Integers, Mask, offsets_and_bytes, take
+from .ragged import Integers, Mask, offsets_and_bytes, take, with_nulls
 from .scores import Scores
 
 # Bounded on purpose: what matches always parses, and never overflows a double.
@@ -98,6 +98,7 @@ class _Promotion:
         self._opened = opened
         attributes.cut_long_values()
         self._offsets, self._octets = offsets_and_bytes(attributes.pool.texts())
+        self._blank = self._blanks()
 
     def columns(self, spellings: dict[str, tuple[Spelling, ...]]) -> dict[str, pa.Array]:
         height = self._attributes.height
@@ -125,7 +126,7 @@ class _Promotion:
         for precedence, spelling in enumerate(spellings):
             candidates = self._opened.get(spelling) if spelling.path is not None else self._plain(spelling.key)
             if candidates is not None and len(candidates.rows):
-                candidates = candidates.keep(~self._is_blank(candidates.text_at))
+                candidates = candidates.keep(~self._blank[candidates.text_at])
                 if len(candidates.rows):
                     found.append((precedence, candidates))
         return found
@@ -142,14 +143,16 @@ class _Promotion:
             return np.full(len(candidates.rows), Kind.STRING, np.uint8)
         return self._attributes.values.kinds[candidates.positions]
 
-    def _is_blank(self, text_at: Integers) -> Mask:
-        """No text, the empty text, or what LiteLLM and others write for it: None and null."""
-        sizes = np.where(text_at < 0, 0, self._offsets[text_at + 1] - self._offsets[text_at])
-        blank: Mask = sizes == 0
+    def _blanks(self) -> Mask:
+        """By place in the pool: the empty text, or what LiteLLM and others write for it, None and null.
+
+        One more stands at the end, for the place -1 of a value without text.
+        """
+        sizes = np.diff(self._offsets)
+        blank = np.append(sizes == 0, True)
         four = np.flatnonzero(sizes == 4)
-        if len(four):
-            words = self._octets[self._offsets[text_at[four]][:, None] + np.arange(4)].reshape(-1).view("<u4")
-            blank[four] = np.isin(words, _BLANK_WORDS)
+        words = self._octets[self._offsets[four][:, None] + np.arange(4)].reshape(-1).view("<u4")
+        blank[four] = (words == _BLANK_WORDS[0]) | (words == _BLANK_WORDS[1])
         return blank
 
     def _take_out(self, candidates: _Candidates) -> None:
@@ -158,7 +161,7 @@ class _Promotion:
 
     def _winning_texts(self, found: list[tuple[int, _Candidates]], *, composite: bool) -> Integers:
         """Place in the pool of each row's value, -1 where there is none."""
-        text_at = np.full(self._attributes.height, -1, np.int32)
+        text_at = np.full(self._attributes.height, -1, np.int64)
         for _, offered in found:
             candidates = offered.keep(text_at[offered.rows] < 0)
             if not composite and candidates.is_text:
@@ -210,7 +213,9 @@ class _Promotion:
             values[candidates.rows] = numbers
             sources[candidates.rows] = precedence
             self._take_out(candidates)
-        return pa.array(values, column.type, mask=sources < 0), sources
+        if pa.types.is_boolean(column.type):  # Arrow packs them into bits
+            return pa.array(values, column.type, mask=sources < 0), sources
+        return with_nulls(values, sources < 0), sources
 
     def _amounts(self, candidates: _Candidates) -> tuple[npt.NDArray[Any], Mask]:
         """Finite numbers that are not negative, sent as int, double or text."""

@@ -1,6 +1,7 @@
 """Variable-length values as flat arrays: Arrow's offsets and bytes seen through numpy, and back.
 
-Landing never loops over values. It computes where they begin and end, and lets Arrow copy them.
+Landing never loops over values. It computes where they begin and end, and lets Arrow copy them. Indices are
+64-bit: numpy gathers by them three times as fast as by 32-bit ones, which it converts first.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ def list_offsets(lists: pa.ListArray) -> npt.NDArray[np.int64]:
     return np.asarray(lists.offsets).astype(np.int64)
 
 
-def row_of_each(offsets: Integers) -> npt.NDArray[np.int32]:
+def row_of_each(offsets: Integers) -> npt.NDArray[np.int64]:
     """The index of the list each element stands in.
 
     >>> row_of_each(np.array([0, 2, 2, 3])).tolist()
     [0, 0, 2]
     """
-    return np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
 def cut_out(octets: npt.NDArray[np.uint8], starts: Integers, ends: Integers) -> pa.BinaryArray:
@@ -108,7 +109,14 @@ def cut_texts(texts: pa.StringArray, limit: int) -> tuple[pa.StringArray, Intege
 def take(values: pa.Array, indices: Integers) -> pa.Array:
     """`values` at `indices`; NULL where an index is negative."""
     missing = indices < 0
-    return values.take(pa.array(indices, mask=missing) if missing.any() else pa.array(indices))
+    return values.take(with_nulls(indices, missing) if missing.any() else pa.array(indices))
+
+
+def with_nulls(numbers: npt.NDArray[Any], missing: Mask) -> pa.Array:
+    """Numbers as an Arrow array over the same memory, NULL where `missing`; pa.array(mask=) copies them."""
+    present = pa.py_buffer(np.packbits(~missing, bitorder="little"))
+    kind = pa.from_numpy_dtype(numbers.dtype)
+    return pa.Array.from_buffers(kind, len(numbers), [present, pa.py_buffer(np.ascontiguousarray(numbers))])
 
 
 def text_map(

@@ -19,6 +19,7 @@ from ..models.settings import MIB, Settings
 from .delta import landed_tables
 from .group_commit import Bounds, GroupCommit
 from .logs import LogFormat, configure, fields
+from .memory import keep_freed_memory
 from .receiver import Receiver
 from .receiver_folder import ReceiverFolder, claim
 from .supervisor import Supervisor
@@ -42,6 +43,7 @@ def serve(
     host = _host(settings.server.grpc)
     conventions.load(settings.conventions)  # a wrong table should stop the start, not the worker
     configure(log_format)
+    keep_freed_memory()
     opened = Lake.create(lake)
     try:
         folder, lock = claim(opened.journal)

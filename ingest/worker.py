@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from ..models import conventions
@@ -23,6 +24,7 @@ from .columns import Decoder
 from .delta import landed_tables
 from .landing import Landed, Lander
 from .logs import configure, fields
+from .memory import keep_freed_memory
 from .receiver_folder import Lock, ReceiverFolder, Segment, abandoned
 from .worker_order import Order
 
@@ -178,6 +180,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the receiver decides
     order = Order.parse(_first_line(0))
     configure(order.log_format)
+    keep_freed_memory()
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own would not keep what it frees
     wishes = Wishes(0)
     signal.signal(signal.SIGTERM, lambda *_: setattr(wishes, "drain", True))
     lake = Lake(Path(order.lake))

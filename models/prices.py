@@ -11,18 +11,18 @@ import fnmatch
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from .errors import PriceBookError
-from .rates import COEFFICIENTS, RATES, book_rates, own_rates
+from .rates import COEFFICIENTS, RATES, book_rates, layered, own_rates
 
 KEYS = pa.schema(
     [
@@ -115,14 +115,13 @@ class Layers:
             digest.update(content)
             try:
                 tables = tomllib.loads(content.decode(), parse_float=Decimal)
-                own += [_own_price(entry) for entry in tables.pop("list", [])]
-                contracts += [_contract(entry) for entry in tables.pop("contract", [])]
-                aliases += [_alias(entry) for entry in tables.pop("alias", [])]
+                own += _entries(tables, "list", _own_price)
+                contracts += _entries(tables, "contract", _contract)
+                aliases += _entries(tables, "alias", _alias)
                 if tables:
                     raise ValueError(f"unknown table [{next(iter(tables))}]: known are list, contract, alias")
-            except (ValueError, KeyError, TypeError, ArithmeticError, re.error) as error:
-                reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
-                raise PriceBookError(f'price file "{path}": {reason}') from error
+            except ValueError as error:
+                raise PriceBookError(f'price file "{path}": {error}') from error
         return cls(tuple(own), tuple(contracts), tuple(aliases), digest.hexdigest()[:12] if files else "none")
 
 
@@ -175,12 +174,12 @@ class PriceBook:
         attempts = list(_attempts(key))
         for provider, model in attempts:
             for wanted, name in self._aliased(provider, model):
-                if own := self._own(wanted, name):
-                    return Resolved(
-                        wanted or own[0].provider, name, "own", own_rates({price.since: price.rates for price in own})
-                    )
-                if found := _from_book(wanted, name, key):
-                    return Resolved(found[0], name, "list", found[1])
+                own, book = self._own(wanted, name), _from_book(wanted, name, key)
+                if own:
+                    vendor = wanted or (book[0] if book else None)
+                    return Resolved(vendor, name, "own", layered([*own, *([book[1]] if book else [])]))
+                if book:
+                    return Resolved(book[0], name, "list", book[1])
         return None
 
     def _aliased(self, provider: str | None, model: str) -> list[tuple[str | None, str]]:
@@ -189,12 +188,14 @@ class PriceBook:
                 return [(alias.provider or provider, alias.model)]
         return [(provider, model)]
 
-    def _own(self, provider: str | None, model: str) -> list[OwnPrice]:
-        return [
-            price
-            for price in self.layers.own
-            if fnmatch.fnmatchcase(model, price.model) and fnmatch.fnmatchcase(provider or "", price.provider)
-        ]
+    def _own(self, provider: str | None, model: str) -> list[list[dict[str, Any]]]:
+        """The user's rates, one history for each pair of globs that matches; the last written first."""
+        histories: dict[tuple[str, str], dict[date, Mapping[str, Decimal]]] = {}
+        for price in self.layers.own:
+            if fnmatch.fnmatchcase(model, price.model) and fnmatch.fnmatchcase(provider or "", price.provider):
+                history = histories.pop((price.provider, price.model), {})
+                histories[price.provider, price.model] = {**history, price.since: price.rates}
+        return [own_rates(history) for history in reversed(histories.values())]
 
 
 @dataclass(frozen=True)
@@ -214,8 +215,11 @@ def _attempts(key: PriceKey) -> Iterable[tuple[str | None, str]]:
     for model in (key.response_model, gateway_model, key.request_model):
         if not model:
             continue
-        yield provider, model
         prefix, slash, rest = model.partition("/")
+        if slash and rest and provider is None:
+            # before the book guesses a vendor that resells it
+            yield prefix, rest
+        yield provider, model
         if slash and rest:
             yield prefix, rest
             yield provider, model.rpartition("/")[2]
@@ -238,40 +242,78 @@ def _from_book(provider: str | None, model: str, key: PriceKey) -> tuple[str, Se
 
 
 def _context(key: PriceKey) -> dict[str, str]:
-    """The request's price context in the book's words."""
-    context = {"processing": "batch"} if key.is_batch or key.service_tier == "batch" else {}
-    if key.service_tier:
-        context |= {"service_tier": key.service_tier} | ({"speed": "fast"} if key.service_tier == "fast" else {})
+    """The request's price context in the book's words.
+
+    Gemini says ON_DEMAND_FLEX or SERVICE_TIER_FLEX for what others call flex. Words the book does not know
+    (standard, on_demand, auto, scale) mean its standard price.
+    """
+    tier = (key.service_tier or "").removeprefix("on_demand_").removeprefix("service_tier_")
+    context = {"processing": "batch"} if key.is_batch or tier == "batch" else {}
+    if tier:
+        context |= {"service_tier": tier} | ({"speed": "fast"} if tier == "fast" else {})
     return context
 
 
+_Entry = TypeVar("_Entry")
+
+
+def _entries(tables: dict[str, Any], name: str, parse: Callable[[Mapping[str, Any]], _Entry]) -> list[_Entry]:
+    """Take table `name` out of a price file's tables and parse each entry; ValueError names the entry."""
+    found = tables.pop(name, [])
+    if not isinstance(found, list) or not all(isinstance(entry, Mapping) for entry in found):
+        raise ValueError(f"{name} must be written as [[{name}]] entries")
+    parsed = []
+    for number, entry in enumerate(found, 1):
+        which = entry.get("model", entry.get("match"))
+        place = f"[[{name}]] entry {number}" + (f" ({which})" if which else "")
+        try:
+            parsed.append(parse(entry))
+        except KeyError as error:
+            raise ValueError(f"{place} needs {error.args[0]}") from error
+        except (ValueError, re.error) as error:
+            raise ValueError(f"{place}: {error}") from error
+    return parsed
+
+
+def _known(entry: Mapping[str, Any], *names: str) -> None:
+    if unknown := entry.keys() - set(names):
+        raise ValueError(f'unknown field "{min(unknown)}": known are {", ".join(sorted(names))}')
+
+
+def _number(entry: Mapping[str, Any], name: str, least: int, below: int) -> Decimal:
+    """A number of a price file, within what the rates' and the contracts' decimals hold."""
+    value = entry[name]
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError(f"{name} = {value!r} is not a number")
+    number = Decimal(value)
+    if not number.is_finite() or not least <= number < below:
+        raise ValueError(f"{name} = {value} is not between {least} and {below}")
+    return number
+
+
 def _own_price(entry: Mapping[str, Any]) -> OwnPrice:
-    known = {"provider", "model", "from", *COEFFICIENTS}
-    if unknown := entry.keys() - known:
-        raise ValueError(f'unknown field "{min(unknown)}" in [[list]]: known are {", ".join(sorted(known))}')
-    rates = {name: Decimal(entry[name]) for name in COEFFICIENTS if name in entry}
-    if "input" not in rates or "output" not in rates:
-        raise ValueError(f'[[list]] of model "{entry["model"]}" needs input and output, in USD per million tokens')
-    if any(rate < 0 for rate in rates.values()):
-        raise ValueError(f'[[list]] of model "{entry["model"]}" has a negative price')
-    return OwnPrice(
-        str(entry["model"]), str(entry.get("provider", "*")), _day(entry, "from", date(1970, 1, 1)), rates
-    )
+    _known(entry, "provider", "model", "from", *COEFFICIENTS)
+    model = str(entry["model"])
+    if "input" not in entry or "output" not in entry:
+        raise ValueError("needs input and output, in USD per million tokens")
+    rates = {name: _number(entry, name, 0, 10_000) for name in COEFFICIENTS if name in entry}
+    return OwnPrice(model, str(entry.get("provider", "*")), _day(entry, "from", date(1970, 1, 1)), rates)
 
 
 def _contract(entry: Mapping[str, Any]) -> Contract:
-    known = {"provider", "model", "customer_id", "key_id", "from", "until", "percent"}
-    if unknown := entry.keys() - known:
-        raise ValueError(f'unknown field "{min(unknown)}" in [[contract]]: known are {", ".join(sorted(known))}')
-    percent = Decimal(entry["percent"])
-    if percent < -100:
-        raise ValueError(f"[[contract]] percent = {percent} would make prices negative")
+    _known(entry, "provider", "model", "customer_id", "key_id", "from", "until", "percent")
+    percent = _number(entry, "percent", -100, 1000)
+    if percent != round(percent, 4):
+        raise ValueError(f"percent = {percent} has more than 4 decimal places")
     globs = {name: str(entry.get(name, "*")) for name in ("provider", "model", "customer_id", "key_id")}
     since, until = _day(entry, "from", date(1970, 1, 1)), _day(entry, "until", date(9999, 12, 31))
+    if since >= until:
+        raise ValueError(f"from = {since} is not before until = {until}")
     return Contract(**globs, since=since, until=until, percent=percent)
 
 
 def _alias(entry: Mapping[str, Any]) -> Alias:
+    _known(entry, "match", "provider", "model")
     provider = entry.get("provider")
     return Alias(re.compile(str(entry["match"])), None if provider is None else str(provider), str(entry["model"]))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,8 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from genai_prices import types as book_types
 
-RATE = pa.decimal128(26, 20)
-"""USD a token. Times at most 10^12 tokens it fits DuckDB's 38 digits, exact to 20 places."""
+RATE = pa.decimal128(28, 24)
+"""USD a token. The book has prices of 23 places; times at most 10^10 tokens it fits DuckDB's 38 digits."""
 
 COEFFICIENTS = (
     "per_request",
@@ -82,7 +82,11 @@ _PROBES: Mapping[str, Mapping[str, int]] = {
 
 
 def book_rates(info: book_types.ModelInfo, context: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Every period, time of day and tier of a model's price as linear rates."""
+    """Every period, time of day and tier of a model's price as linear rates.
+
+    No rows where the price is by other units alone (characters, pages, hours of audio): what tokens cost
+    there is unknown. A price without any unit is the book's way to say free.
+    """
     from genai_prices import types  # noqa: PLC0415
 
     conditions = [] if isinstance(info.prices, types.ModelPrice) else [price.constraint for price in info.prices]
@@ -98,6 +102,8 @@ def book_rates(info: book_types.ModelInfo, context: Mapping[str, str]) -> list[d
     for begin, end in itertools.pairwise([*sorted(starts), _END]):
         for first, last in itertools.pairwise(sorted(minutes)):
             price = info.get_prices(begin + timedelta(minutes=first), context)
+            if not _is_by_tokens(price):
+                continue
             for over, upto, flat in _tiers(price):
                 period = {"valid_from": begin, "valid_to": end, "minute_from": first, "minute_to": last}
                 rows.append({**period, "input_over": over, "input_upto": upto, **_coefficients(flat)})
@@ -107,6 +113,11 @@ def book_rates(info: book_types.ModelInfo, context: Mapping[str, str]) -> list[d
 def _minute_of_day(moment: time) -> int:
     utc = datetime.combine(date(1970, 1, 2), moment, moment.tzinfo or UTC).astimezone(UTC)
     return utc.hour * 60 + utc.minute
+
+
+def _is_by_tokens(price: book_types.ModelPrice) -> bool:
+    units = {name for name, value in price.__dict__.items() if value is not None}
+    return not units or any(name.endswith("_mtok") or name == "requests_kcount" for name in units)
 
 
 def _tiers(price: book_types.ModelPrice) -> Iterable[tuple[int, int, book_types.ModelPrice]]:
@@ -153,4 +164,14 @@ def own_rates(prices: Mapping[date, Mapping[str, Decimal]]) -> list[dict[str, An
             {"valid_from": begin, "valid_to": end, "minute_from": 0, "minute_to": _DAY_MINUTES}
             | {"input_over": -1, "input_upto": _NO_LIMIT, **rates}
         )
+    return rows
+
+
+def layered(histories: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Histories of rates, the one that wins first, as one: each holds before the ones above it begin."""
+    rows: list[dict[str, Any]] = []
+    end = _END
+    for history in histories:
+        rows += [{**row, "valid_to": min(row["valid_to"], end)} for row in history if row["valid_from"] < end]
+        end = min([end, *(row["valid_from"] for row in history)])
     return rows

@@ -41,7 +41,10 @@ class RollupInfo:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of the window's spend an answer rests on."""
+    """How much of the window's spend an answer rests on.
+
+    `unattributed` is the share of cost, 0 to 1, that has no value of a dimension.
+    """
 
     calls: int
     cost_usd: Decimal
@@ -53,12 +56,13 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A rollup's rows over a window, and what they cover."""
+    """A rollup's rows over a window, what they cover, and the dimensions they are split by."""
 
     info: RollupInfo
     window: Window
     table: pa.Table
     coverage: Coverage
+    dimensions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

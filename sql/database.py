@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -11,7 +14,8 @@ import pyarrow as pa
 
 def connect() -> duckdb.DuckDBPyConnection:
     """An in-memory database that spills to disk, in UTC; files are read anew each time they are asked for."""
-    con = duckdb.connect(config={"enable_external_file_cache": False})
+    spill = Path(tempfile.gettempdir()) / f"llmcost-{os.getuid()}-spill"
+    con = duckdb.connect(config={"enable_external_file_cache": False, "temp_directory": str(spill)})
     con.execute("set timezone = 'UTC'")
     return con
 

@@ -29,8 +29,11 @@ from .database import connect, parquet, text_literal
 from .inventory import Inventory
 from .relations import CHAIN, read
 
-_STEPS = ("loaded_spans", "repeated_spans", "span_classes", "tree_spans", "model_spans", "candidates", "ancestry")
+_STEPS = ("loaded_spans", "repeated_spans", "span_classes", "tree_spans", "model_spans", "ancestry", "candidates")
 _AFTER_GROUPS = ("aggregate_candidates", "wrappers", "members", "requests", "owners")
+_MOST_TOKENS = 10**15
+"""What a larger count is read as, so that no sum of counts overflows; calls.sql prices no such call."""
+_MOST_TWIN_ROUNDS = 50
 _TYPES = {"string": "varchar", "int64": "bigint", "double": "double", "bool": "boolean"}
 
 
@@ -100,7 +103,7 @@ def _derive(
     _group_candidates(con, day)
     for name in _AFTER_GROUPS:
         _table(con, name, day)
-    _price(con, rules)
+    load_prices(con, rules)
     for name in ("calls", "traces", "run_claims", "agent_runs", "outcomes", "evals", "unbilled_spans"):
         _table(con, name, day)
 
@@ -111,16 +114,19 @@ def _table(con: duckdb.DuckDBPyConnection, name: str, day: date, file: str | Non
 
 
 def _group_candidates(con: duckdb.DuckDBPyConnection, day: date) -> None:
-    """Pairs by id and nesting first; overlapping twins only between the groups those leave."""
+    """Pairs by id and nesting first; then overlapping twins between the groups those leave, round by round."""
     _table(con, "same_request", day)
-    con.execute("create or replace view pairs as from same_request")
-    _table(con, "nested_groups", day, "call_groups")
-    _table(con, "overlapping_twins", day)
-    con.execute("create or replace view pairs as from same_request union all from overlapping_twins")
+    con.execute("create or replace table pairs as from same_request")
     _table(con, "groups", day, "call_groups")
+    for _ in range(_MOST_TWIN_ROUNDS):
+        _table(con, "overlapping_twins", day)
+        found = con.execute("insert into pairs from overlapping_twins").fetchall()
+        if found == [(0,)]:
+            break
+        _table(con, "groups", day, "call_groups")
 
 
-def _price(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
+def load_prices(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
     """Resolve the distinct prices in Python, by the library; the arithmetic stays in SQL."""
     rows = con.execute(read(CHAIN / "price_requests.sql").text).fetchall()
     keys = [PriceKey(*row) for row in sorted(rows, key=repr)]
@@ -150,11 +156,15 @@ def _source(
         con.execute(f"create or replace view {name} as select *, 0::bigint as sid from no_{name}")
         return
     types = {column.name: _TYPES.get(str(column.type)) for column in PROMOTED}
-    replaced = [
-        f"coalesce({column}, {_spelled(words, types[column])}) as {column}"
+    values = {
+        column: f"coalesce({column}, {_spelled(words, types[column])})"
         for column, words in rules.extra_spellings.items()
         if types.get(column)
-    ]
+    }
+    for column in (column.name for column in PROMOTED if column.unit == "tokens"):
+        count = values.get(column, column)
+        values[column] = f"case when {count} > {_MOST_TOKENS} then {_MOST_TOKENS} else {count} end"
+    replaced = [f"{value} as {column}" for column, value in values.items()]
     relation, added = parquet(con, files, schema.append(DAY).empty_table())
     con.execute(
         f"""

@@ -98,8 +98,8 @@ class Warehouse:
                 table = con.sql(text).to_arrow_table()
             except duckdb.Error as error:
                 raise UsageError(f'rollup "{info.path}": {error}') from error
-            dimensions = _dimensions_of(info, group_by)
-            return Answer(info, asked, table.slice(0, top) if top else table, _coverage(con, dimensions))
+            kept = table.slice(0, top) if top else table
+            return Answer(info, asked, kept, _coverage(con), _dimensions_of(info, group_by))
 
     def refresh(
         self, *, since: str | None = None, until: str | None = None, progress: Progress | None = None
@@ -238,14 +238,14 @@ def _lock(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
     con.execute("set lock_configuration = true")
 
 
-def _dimensions_of(info: RollupInfo, group_by: Sequence[str]) -> list[str]:
+def _dimensions_of(info: RollupInfo, group_by: Sequence[str]) -> tuple[str, ...]:
     """The dimensions an answer's rows are split by."""
     own = [column.name for column in info.columns if column.name in DIMENSIONS]
-    return list(dict.fromkeys([*own, *(name for name in group_by if name in DIMENSIONS)]))
+    return tuple(dict.fromkeys([*own, *(name for name in group_by if name in DIMENSIONS)]))
 
 
-def _coverage(con: duckdb.DuckDBPyConnection, dimensions: Sequence[str]) -> Coverage:
-    shares = "".join(f", coalesce(sum(cost_usd) filter ({name} is null), 0) as {name}" for name in dimensions)
+def _coverage(con: duckdb.DuckDBPyConnection) -> Coverage:
+    shares = "".join(f", coalesce(sum(cost_usd) filter ({name} is null), 0) as {name}" for name in DIMENSIONS)
     query = f"""
         select
             count(*) as calls,
@@ -259,6 +259,6 @@ def _coverage(con: duckdb.DuckDBPyConnection, dimensions: Sequence[str]) -> Cove
     """
     row = rows(con, query)[0]
     cost = row["cost_usd"]
-    unowned = {name: row.pop(name) for name in dimensions}
+    unowned = {name: row.pop(name) for name in DIMENSIONS}
     unattributed = {name: float(part / cost) if cost else 0.0 for name, part in unowned.items()}
     return Coverage(unattributed=unattributed, **row)

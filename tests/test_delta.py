@@ -174,10 +174,11 @@ def test_a_lake_of_an_older_program_gets_the_columns_that_came_since(lake: Lake)
     at = landed.column_names.index("evaluation_scores")
     landed = landed.set_column(at, "evaluation_scores", pa.array(['[{"name":"kind","score":"1","label":null}]']))
     again.commit(again.write(landed), receiver_id="r", number=2)
+    early.commit(early.write(bare), receiver_id="still the older program", number=1)
 
     assert spans.landed_number("r") == 2
-    assert warehouse.sql("select evaluation_scores from spans").column(0).null_count == 2
+    assert warehouse.sql("select evaluation_scores from spans").column(0).null_count == 4
     assert warehouse.sql("select evaluation_name, score from evals").to_pylist() == [
         {"evaluation_name": "kind", "score": 1.0}
     ]
-    assert DeltaTable(lake.table("spans")).to_pyarrow_table().num_rows == 3
+    assert DeltaTable(lake.table("spans")).to_pyarrow_table().num_rows == 5

@@ -397,7 +397,8 @@ def test_28_owners_are_inherited_and_coverage_is_said(lands: Lands) -> None:
     answer = lands.lake.warehouse.ask("cost-per-feature")  # type: ignore[attr-defined]
 
     assert [row["feature"] for row in answer.table.to_pylist()] == ["(unattributed)", "chat"]
-    assert answer.coverage.unattributed == {"feature": 0.5}
+    assert answer.coverage.unattributed["feature"] == answer.coverage.unattributed["user_id"] == 0.5
+    assert (answer.dimensions, answer.coverage.unattributed["team"]) == (("feature",), 1.0)
 
 
 def test_29_a_trace_across_midnight_keeps_its_owner_and_outcome(lands: Lands) -> None:
@@ -432,6 +433,24 @@ def test_31_what_has_landed_is_in_the_answer(lands: Lands) -> None:
     lands(call("t", "2", at=NOON + timedelta(minutes=1), input=1000, output=100))
 
     assert warehouse.ask("cost-per-feature").coverage.calls == 2
+
+
+def test_an_unmarked_span_counts_where_nothing_below_it_does(lands: Lands) -> None:
+    """The mission's own vocabulary needs no operation; a total on the request's span is not a second call."""
+    own = {"model": "gpt-4o-mini", "prompt_tokens": 18, "prompt_cached_tokens": 10, "completion_tokens": 4}
+    total = {"model": "gpt-4o-mini", "prompt_tokens": 99, "completion_tokens": 9, "cost.usd": 0.1}
+    rows = lands(
+        SpanOf("t", "alone", attributes=own),
+        SpanOf("u", "request", attributes=total),
+        call("u", "llm", parent="request", input=50, output=5),
+        SpanOf("v", "new", attributes={**own, "gen_ai.operation.name": "dream_up"}),
+    )
+
+    assert sorted((row["input_tokens"], row["cache_read_tokens"]) for row in rows if row["cache_read_tokens"]) == [
+        (18, 10),
+        (18, 10),
+    ]
+    assert [row["input_tokens"] for row in rows if not row["cache_read_tokens"]] == [50]
 
 
 def test_reported_or_list_first_is_a_setting(tmp_path: Path) -> None:

@@ -11,6 +11,18 @@ keyed as (
         price_keys.priced_model,
         price_keys.price_source,
         coalesce(requests.input_tokens, 0) + coalesce(requests.output_tokens, 0) > 0 as has_usage,
+        -- a billion tokens in one request is a broken counter, and would not fit the money's digits
+        least(
+            coalesce(requests.input_tokens, 0), coalesce(requests.output_tokens, 0),
+            coalesce(requests.cache_read_tokens, 0), coalesce(requests.cache_write_5m_tokens, 0),
+            coalesce(requests.cache_write_1h_tokens, 0), coalesce(requests.audio_input_tokens, 0),
+            coalesce(requests.reasoning_tokens, 0), coalesce(requests.audio_output_tokens, 0)
+        ) >= 0
+        and greatest(
+            requests.input_tokens, requests.output_tokens, requests.cache_read_tokens,
+            requests.cache_write_5m_tokens, requests.cache_write_1h_tokens, requests.audio_input_tokens,
+            requests.reasoning_tokens, requests.audio_output_tokens
+        ) < 1000000000 as is_plausible,
     from requests
     left join price_keys
         on requests.provider is not distinct from price_keys.provider
@@ -25,18 +37,18 @@ rated as (
     select
         keyed.*,
         case
-            when keyed.has_usage and rates.price_key is not null
+            when keyed.has_usage and keyed.is_plausible and rates.price_key is not null
                 then cast(
                     round(
                         rates.per_request
-                        + rates.input * cast(coalesce(keyed.input_tokens, 0) as decimal(12, 0))
-                        + rates.cache_read * cast(coalesce(keyed.cache_read_tokens, 0) as decimal(12, 0))
-                        + rates.cache_write_5m * cast(coalesce(keyed.cache_write_5m_tokens, 0) as decimal(12, 0))
-                        + rates.cache_write_1h * cast(coalesce(keyed.cache_write_1h_tokens, 0) as decimal(12, 0))
-                        + rates.audio_input * cast(coalesce(keyed.audio_input_tokens, 0) as decimal(12, 0))
-                        + rates.output * cast(coalesce(keyed.output_tokens, 0) as decimal(12, 0))
-                        + rates.reasoning * cast(coalesce(keyed.reasoning_tokens, 0) as decimal(12, 0))
-                        + rates.audio_output * cast(coalesce(keyed.audio_output_tokens, 0) as decimal(12, 0)),
+                        + rates.input * cast(coalesce(keyed.input_tokens, 0) as decimal(10, 0))
+                        + rates.cache_read * cast(coalesce(keyed.cache_read_tokens, 0) as decimal(10, 0))
+                        + rates.cache_write_5m * cast(coalesce(keyed.cache_write_5m_tokens, 0) as decimal(10, 0))
+                        + rates.cache_write_1h * cast(coalesce(keyed.cache_write_1h_tokens, 0) as decimal(10, 0))
+                        + rates.audio_input * cast(coalesce(keyed.audio_input_tokens, 0) as decimal(10, 0))
+                        + rates.output * cast(coalesce(keyed.output_tokens, 0) as decimal(10, 0))
+                        + rates.reasoning * cast(coalesce(keyed.reasoning_tokens, 0) as decimal(10, 0))
+                        + rates.audio_output * cast(coalesce(keyed.audio_output_tokens, 0) as decimal(10, 0)),
                         9
                     ) as decimal(18, 9)
                 )
@@ -152,7 +164,10 @@ select
         when booked.cost_basis is not null then null
         when booked.is_estimated then 'usage_estimated_by_library'
         when not booked.has_usage then 'usage_missing'
+        when not booked.is_plausible then 'usage_implausible'
         when coalesce(booked.response_model, booked.gateway_model, booked.request_model) is null then 'model_missing'
+        when booked.price_source = 'own' then 'before_first_own_price'
+        when booked.price_source = 'list' then 'not_priced_by_tokens'
         else 'model_not_in_price_book'
     end as unpriced_reason, -- why cost_usd is NULL
     booked.price_book, -- list and layers that priced it

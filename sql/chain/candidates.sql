@@ -1,11 +1,31 @@
--- Spans that may be billed: marked as a model call, or unmarked but naming a model, with usage or cost.
+-- Spans that may be billed: marked as a model call, with usage or cost; or unmarked, but naming a model, where no
+-- span with usage stands below them (what is unmarked above a call is a sum of it).
 -- grain: one row per candidate span
--- reads: model_spans
+-- reads: model_spans, ancestry
+with
+
+sums as (
+    select distinct ancestry.ancestor_sid as sid
+    from ancestry
+    inner join model_spans
+        on ancestry.sid = model_spans.sid
+    where model_spans.class in ('model_call', 'unmarked') and (model_spans.has_usage or model_spans.reported_cost_usd > 0)
+)
+
 select
-    *,
-    coalesce(input_tokens, 0) as input_size,
-    coalesce(output_tokens, 0) as output_size,
+    model_spans.*,
+    coalesce(model_spans.input_tokens, 0) as input_size,
+    coalesce(model_spans.output_tokens, 0) as output_size,
 from model_spans
+left join sums
+    on model_spans.sid = sums.sid
 where
-    (has_usage or coalesce(reported_cost_usd, 0) > 0)
-    and (class = 'model_call' or (class = 'unmarked' and coalesce(response_model, request_model, gateway_model) is not null))
+    (model_spans.has_usage or coalesce(model_spans.reported_cost_usd, 0) > 0)
+    and (
+        model_spans.class = 'model_call'
+        or (
+            model_spans.class = 'unmarked'
+            and sums.sid is null
+            and coalesce(model_spans.response_model, model_spans.request_model, model_spans.gateway_model) is not null
+        )
+    )

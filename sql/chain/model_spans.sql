@@ -99,7 +99,7 @@ select
     gateway_model,
     response_id,
     regexp_extract(response_id, '^[A-Za-z]+[-_]') as response_id_family,
-    lower(service_tier) as service_tier,
+    nullif(lower(service_tier), 'auto') as service_tier, -- "auto" asks, it does not say what was served
     is_batch,
     is_streaming,
     error_type,

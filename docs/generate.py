@@ -27,7 +27,7 @@ DOCS = Path(__file__).parent
 HELP_WIDTH = "100"
 COMMANDS = (
     (), ("serve",), ("rollup",), ("trace",), ("sql",), ("refresh",), ("doctor",), ("prices",), ("prices", "show"),
-    ("demo",),
+    ("outcomes",), ("outcomes", "import"), ("demo",),
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from ..models.lake import TABLES, Lake
 from ..models.prices import Layers, PriceBook, PriceKey
 from ..models.schema import DAY, DIMENSIONS, EVENTS, PROMOTED, SPANS
 from ..models.settings import Settings
-from .database import connect, text_list, text_literal
+from .database import connect, parquet, text_literal
 from .inventory import Inventory
 from .relations import CHAIN, read
 
@@ -104,7 +104,7 @@ def _derive(
     for name in _AFTER_GROUPS:
         _table(con, name, day)
     load_prices(con, rules)
-    for name in ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans"):
+    for name in ("calls", "traces", "run_claims", "agent_runs", "outcomes", "evals", "unbilled_spans"):
         _table(con, name, day)
 
 
@@ -165,13 +165,17 @@ def _source(
         count = values.get(column, column)
         values[column] = f"case when {count} > {_MOST_TOKENS} then {_MOST_TOKENS} else {count} end"
     replaced = [f"{value} as {column}" for column, value in values.items()]
+    relation, added = parquet(con, files, schema.append(DAY).empty_table())
     con.execute(
         f"""
         create or replace view {name} as
-        select * {f"replace ({', '.join(replaced)})" if replaced else ""},
-            cast(file_index as bigint) * 4294967296 + file_row_number as sid
-        from read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}},
-            union_by_name = true)
+        with whole as (
+            select *{added},
+                cast(file_index as bigint) * 4294967296 + file_row_number as sid
+            from {relation}
+        )
+        select * {f"replace ({', '.join(replaced)})" if replaced else ""}
+        from whole
         """
     )
 

@@ -58,7 +58,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsysbinary: pytest.Ca
 # Help
 
 
-COMMANDS = ("serve", "rollup", "trace", "sql", "refresh", "doctor", "prices", "demo")
+COMMANDS = ("serve", "rollup", "trace", "sql", "refresh", "doctor", "prices", "outcomes", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

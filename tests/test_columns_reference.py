@@ -159,6 +159,21 @@ def as_words(value: Any) -> list[str]:
     return [item if isinstance(item, str) else json.dumps(item) for item in listed if item is not None]
 
 
+def as_scores(values: dict[str, Any], operation: str | None) -> str | None:
+    """The scores of Braintrust and Phoenix that the captures hold; the other shapes have tests of their own."""
+    found = []
+    for key, name in (("braintrust.scores", None), ("output.value", "name")):
+        try:
+            told = json.loads(text_of(values.get(key)) or "null")
+        except ValueError:
+            continue
+        if name is None and isinstance(told, dict):
+            found += [{"name": key, "score": json.dumps(value), "label": None} for key, value in told.items()]
+        elif isinstance(told, list) and (operation or "").lower() == "evaluator":
+            found += [{"name": one["name"], "score": json.dumps(one["score"]), "label": one["label"]} for one in told]
+    return json.dumps(found, separators=(",", ":")) if found else None
+
+
 READERS = {pa.int64(): as_count, pa.float64(): as_number, pa.bool_(): as_truth}
 
 
@@ -198,6 +213,7 @@ def promoted(attributes: list[tuple[str, Any]]) -> tuple[dict[str, Any], list[tu
             if whole:
                 taken.add(spelling.key)
             break
+    row["evaluation_scores"] = as_scores(values, row["operation"])
     row["usage_source"] = sources.get("input_tokens", sources.get("output_tokens"))
     row["cost_source"] = sources.get("reported_cost_usd")
     last = {key: index for index, (key, _) in enumerate(attributes)}

@@ -142,6 +142,12 @@ def load_prices(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
         _load(con, name, table)
 
 
+def price_again(con: duckdb.DuckDBPyConnection, day: date, rules: Rules) -> None:
+    """Make the `calls` of a derived day anew under the prices of `rules`; the other marts stay."""
+    load_prices(con, rules)
+    _table(con, "calls", day)
+
+
 def _load(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
     con.register("arriving", table)
     con.execute(f"create or replace table {name} as from arriving")

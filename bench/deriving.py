@@ -129,7 +129,7 @@ def derive(lake: Lake, inventory: Inventory, spans: int) -> dict[str, float]:
         mart.unlink()
     rules = Rules.load(lake, Settings())
     cpu, wall = time.process_time(), time.monotonic()
-    refresh_days(lake, inventory, rules, inventory.days())
+    refresh_days(lake, inventory, rules, inventory.days(), now=datetime.now(UTC))
     cpu, wall = time.process_time() - cpu, time.monotonic() - wall
     calls = duckdb.sql(f"select count(*) from '{lake.mart('calls')}/**/*.parquet'").fetchall()[0][0]
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

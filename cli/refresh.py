@@ -20,8 +20,9 @@ def refresh(
 ) -> None:
     """Derive changed days now, so that later questions are fast.
 
-    A day is derived anew when its spans, its prices or the settings changed. This changes no answer: a day
-    that is not ready is derived when it is asked for.
+    A day is derived anew when its spans, your price files or the settings changed. This changes no answer: a day
+    that is not ready is derived when it is asked for. Where that changes a cost that was booked under another
+    price book, it is said and recorded.
 
     \b
     Examples:
@@ -30,6 +31,7 @@ def refresh(
       llmcost refresh --all
     """
     from .figures import money  # noqa: PLC0415  start-up time
+    from .sheet import restatement_line  # noqa: PLC0415
     from .waiting import progress_bar  # noqa: PLC0415
 
     with progress_bar("deriving days") as progress:
@@ -40,3 +42,5 @@ def refresh(
         f"{len(report.refreshed):,} of {report.days:,} days derived in {report.seconds:.1f} s: "
         f"{report.calls:,} calls, {money(report.cost_usd)}"
     )
+    if report.restated:
+        typer.echo(restatement_line(report.restated), err=True)

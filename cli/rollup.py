@@ -79,3 +79,5 @@ def rollup(
             progress=progress,
         )
     deliver(sheet.of_answer(answer, datetime.now(UTC)), format_, output)
+    if answer.restated:
+        typer.echo(sheet.restatement_line(answer.restated), err=True)

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from ..models.errors import UsageError
@@ -14,7 +15,7 @@ from . import figures
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ..sql.answers import Answer, PriceView, RollupInfo
+    from ..sql.answers import Answer, PriceView, Repricing, Restatement, RollupInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,49 @@ def coverage_lines(answer: Answer, now: datetime) -> tuple[str, ...]:
     if coverage.newest_span_at:
         lines.append(f"newest span {figures.ago(coverage.newest_span_at, now)}")
     return tuple(lines)
+
+
+def restatement_line(restated: Sequence[Restatement]) -> str:
+    """What a changed price book did to booked days, in one line."""
+    before, after = sum(each.cost_before for each in restated), sum(each.cost_after for each in restated)
+    places = figures.money_places([Decimal(before), Decimal(after)])
+    line = (
+        f"restated {len(restated):,} day{'s' if len(restated) > 1 else ''}: "
+        f"{figures.money(Decimal(before), places)} -> {figures.money(Decimal(after), places)} "
+        f"under {', '.join(sorted({each.book_after for each in restated}))}"
+    )
+    unpriced = [sum(each.unpriced_before for each in restated), sum(each.unpriced_after for each in restated)]
+    return line if unpriced[0] == unpriced[1] else f"{line}; calls without a price {unpriced[0]:,} -> {unpriced[1]:,}"
+
+
+def of_repricing(repricing: Repricing) -> Sheet:
+    """The difference another price book makes, by day and model."""
+    window, total = repricing.window, repricing.total
+    before, after = Decimal(total["cost_before_usd"]), Decimal(total["cost_after_usd"])
+    places = figures.money_places([before, after])
+    change = f", {figures.share(float((after - before) / before))}" if before and after != before else ""
+    notes = [
+        f"{total['days']:,} days, {total['calls']:,} calls, {total['changed_calls']:,} of them at another price: "
+        f"{figures.money(before, places)} -> {figures.money(after, places)}{change}"
+    ]
+    if total["unpriced_before"] or total["unpriced_after"]:
+        notes.append(f"calls without a price: {total['unpriced_before']:,} -> {total['unpriced_after']:,}")
+    notes.append(f"booked under {', '.join(repricing.books_before) or 'no book yet'}")
+    if repricing.restated is None:
+        notes.append("nothing was written")
+    return Sheet(
+        repricing.table,
+        facts={
+            "window": {"since": window.since, "until": window.until},
+            "books_before": list(repricing.books_before),
+            "book_after": repricing.book_after,
+            "applied": repricing.restated is not None,
+            "total": total,
+            "models": repricing.models.to_pylist(),
+        },
+        notes=tuple(notes),
+        title=f"Priced again under {repricing.book_after}",
+    )
 
 
 def of_query(table: pa.Table) -> Sheet:

@@ -7,6 +7,7 @@ calls/ traces/ agent_runs/ outcomes/ evals/ unbilled_spans/
 marts: day=YYYY-MM-DD/NAME.parquet, one file a day, replaced atomically
 rollups/*.sql             the user's own rollups
 prices/*.toml             the user's price layers
+prices/restatements.jsonl what a changed price book did to booked days, a line a day
 journal/RECEIVER/         acknowledged requests that are not landed yet
 """
 
@@ -47,6 +48,11 @@ class Lake:
     def prices(self) -> Path:
         """Folder of the user's price layers."""
         return self.root / "prices"
+
+    @property
+    def restatements(self) -> Path:
+        """The record of restated days, appended to and never rewritten."""
+        return self.prices / "restatements.jsonl"
 
     @property
     def user_rollups(self) -> Path:

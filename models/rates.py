@@ -175,3 +175,10 @@ def layered(histories: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict[str, 
         rows += [{**row, "valid_to": min(row["valid_to"], end)} for row in history if row["valid_from"] < end]
         end = min([end, *(row["valid_from"] for row in history)])
     return rows
+
+
+def frozen(rates: Iterable[Mapping[str, Any]], day: date) -> list[dict[str, Any]]:
+    """The rates that hold on a UTC day, as if they always had and always will; tiers and hours stay."""
+    begin = datetime.combine(day, time(), UTC)
+    held = [row for row in rates if row["valid_from"] <= begin < row["valid_to"]]
+    return [{**row, "valid_from": _BEGIN, "valid_to": _END} for row in held]

@@ -20,6 +20,8 @@ __all__ = [
     "Finding",
     "PriceView",
     "RefreshReport",
+    "Repricing",
+    "Restatement",
     "RollupInfo",
     "TraceSpan",
     "TraceView",
@@ -55,14 +57,36 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
+class Restatement:
+    """A booked day whose calls have another cost under another price book.
+
+    Over the calls that were booked before and still are: what arrived since is no restatement.
+    """
+
+    day: date
+    restated_at: datetime
+    book_before: str
+    book_after: str
+    calls: int
+    cost_before: Decimal
+    cost_after: Decimal
+    unpriced_before: int
+    unpriced_after: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """A rollup's rows over a window, what they cover, and the dimensions they are split by."""
+    """A rollup's rows over a window, what they cover, and the dimensions they are split by.
+
+    `restated` are the days that the question found under another price book, and made again.
+    """
 
     info: RollupInfo
     window: Window
     table: pa.Table
     coverage: Coverage
     dimensions: tuple[str, ...] = ()
+    restated: tuple[Restatement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +156,22 @@ class RefreshReport:
     calls: int
     cost_usd: Decimal
     seconds: float
+    restated: tuple[Restatement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Repricing:
+    """What a window's calls cost under another price book: the days and models where that differs.
+
+    `table` has a row for each (day, provider, model) with a difference, `models` one for each model,
+    `total` one for the window. Each has calls, changed_calls, cost_before_usd, cost_after_usd,
+    change_usd, unpriced_before, unpriced_after; calls without a difference are in `total` only.
+    """
+
+    window: Window
+    books_before: tuple[str, ...]
+    book_after: str
+    table: pa.Table
+    models: pa.Table
+    total: dict[str, int | Decimal]
+    restated: tuple[Restatement, ...] | None

@@ -22,7 +22,8 @@ import pyarrow as pa
 from ..models.conventions import Conventions
 from ..models.conventions import load as load_conventions
 from ..models.lake import TABLES, Lake
-from ..models.prices import Layers, PriceBook, PriceKey
+from ..models.layers import Layers
+from ..models.prices import PriceBook, PriceKey
 from ..models.schema import DAY, DIMENSIONS, EVENTS, PROMOTED, SPANS
 from ..models.settings import Settings
 from .database import connect, parquet, text_literal
@@ -58,8 +59,12 @@ class Rules:
         return cls(load_conventions(own), PriceBook(Layers.load(lake.prices)), settings.pricing.prefer, extra)
 
     def names(self) -> tuple[str, ...]:
-        """What goes into a day's fingerprint."""
-        return (chain_version(), self.conventions.fingerprint, self.book.name, self.prefer)
+        """What goes into a day's fingerprint.
+
+        Of the prices, the user's layers alone: editing them is meant. A new version of the list is not
+        among them, so that upgrading a package restates no booked day (`llmcost reprice` does).
+        """
+        return (chain_version(), self.conventions.fingerprint, self.book.layers.fingerprint, self.prefer)
 
 
 @cache
@@ -130,15 +135,21 @@ def load_prices(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
     """Resolve the distinct prices in Python, by the library; the arithmetic stays in SQL."""
     rows = con.execute(read(CHAIN / "price_requests.sql").text).fetchall()
     keys = [PriceKey(*row) for row in sorted(rows, key=repr)]
-    price_keys, price_rates = rules.book.tables(keys)
+    prices = rules.book.tables(keys)
     pricing = pa.table({"prefer": [rules.prefer], "price_book": [rules.book.name]})
     for name, table in (
-        ("price_keys", price_keys),
-        ("price_rates", price_rates),
-        ("price_contracts", rules.book.contract_table()),
+        ("price_keys", prices.keys),
+        ("price_rates", prices.rates),
+        ("price_terms", prices.terms),
         ("pricing", pricing),
     ):
         _load(con, name, table)
+
+
+def price_again(con: duckdb.DuckDBPyConnection, day: date, rules: Rules) -> None:
+    """Make the `calls` of a derived day anew under the prices of `rules`; the other marts stay."""
+    load_prices(con, rules)
+    _table(con, "calls", day)
 
 
 def _load(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:

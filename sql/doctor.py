@@ -32,7 +32,7 @@ def findings(lake: Lake, settings: Settings, now: datetime) -> list[Finding]:
         *_journal(lake, now),
         *_landed(inventory, now),
         *_marts(lake, inventory, rules),
-        *_money(lake, inventory, rules),
+        *_money(lake, inventory, rules, now),
     ]
 
 
@@ -137,7 +137,7 @@ def _marts(lake: Lake, inventory: Inventory, rules: Rules) -> Iterator[Finding]:
     )
 
 
-def _money(lake: Lake, inventory: Inventory, rules: Rules) -> Iterator[Finding]:
+def _money(lake: Lake, inventory: Inventory, rules: Rules, now: datetime) -> Iterator[Finding]:
     days = inventory.days()
     if not days:
         return
@@ -153,8 +153,8 @@ def _money(lake: Lake, inventory: Inventory, rules: Rules) -> Iterator[Finding]:
             {shares}
         from read_parquet($files)
     """
-    with fresh(lake, inventory, rules, days) as marts, connect() as con:
-        found = rows(con, query, {"files": [str(marts.mart_file("calls", day)) for day in days]})[0]
+    with fresh(lake, inventory, rules, days, now=now) as marts, connect() as con:
+        found = rows(con, query, {"files": [str(marts.lake.mart_file("calls", day)) for day in days]})[0]
     yield Finding("calls", "ok", f"{found['calls']:,} calls, ${found['cost_usd']:,.2f}, each request counted once")
     if found["unpriced"]:
         named = f": {', '.join(sorted(found['models'])[:5])}" if found["models"] else ""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
@@ -19,11 +20,29 @@ import pyarrow.parquet as pq
 
 from ..models.errors import LakeNotWritable
 from ..models.lake import MARTS, Lake
+from .answers import Restatement
 from .derive import Rules, derived_day
 from .inventory import Inventory
+from .restatements import compared, record
 
 _FINGERPRINT = "llmcost.fingerprint"
 _ORDER = (*(name for name in MARTS if name != "calls"), "calls")
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh made again, and which booked costs that changed."""
+
+    days: tuple[date, ...] = ()
+    restated: tuple[Restatement, ...] = ()
+
+
+@dataclass(frozen=True)
+class FreshMarts:
+    """Clean marts: the lake that holds them, and what making them restated."""
+
+    lake: Lake
+    restated: tuple[Restatement, ...] = ()
 
 
 def dirty_days(lake: Lake, inventory: Inventory, rules: Rules, days: Iterable[date]) -> list[date]:
@@ -39,23 +58,30 @@ def refresh_days(
     rules: Rules,
     days: Iterable[date],
     progress: Callable[[int, int], None] | None = None,
-) -> list[date]:
-    """Make the marts of the dirty days among `days`; returns which those were.
+    *,
+    now: datetime,
+    again: Collection[date] = (),
+) -> Refreshed:
+    """Make the marts of the dirty days among `days`, and of `again`; `now` dates what that restates.
 
     Interrupted anywhere, each mart file is the old or the new one whole, and an unfinished day stays dirty.
     Raises LakeNotWritable where a mart cannot be written.
     """
-    dirty = dirty_days(lake, inventory, rules, days)
-    for done, day in enumerate(dirty):
-        if progress:
-            progress(done, len(dirty))
-        fingerprint = inventory.fingerprint(day, rules.names())
-        with derived_day(day, inventory, rules) as con:
-            for name in _ORDER:
-                _write(con, name, day, lake.mart_file(name, day), fingerprint)
+    dirty = sorted({*dirty_days(lake, inventory, rules, days), *again})
+    with record(lake) as restated:
+        for done, day in enumerate(dirty):
+            if progress:
+                progress(done, len(dirty))
+            fingerprint = inventory.fingerprint(day, rules.names())
+            with derived_day(day, inventory, rules) as con:
+                restatement = compared(con, day, lake.mart_file("calls", day), rules.book.name, now)
+                for name in _ORDER:
+                    _write(con, name, day, lake.mart_file(name, day), fingerprint)
+            if restatement:
+                restated.append(restatement)
     if progress and dirty:
         progress(len(dirty), len(dirty))
-    return dirty
+    return Refreshed(tuple(dirty), tuple(restated))
 
 
 @contextmanager
@@ -65,13 +91,16 @@ def fresh(
     rules: Rules,
     days: Sequence[date],
     progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Lake]:
+    *,
+    now: datetime,
+) -> Iterator[FreshMarts]:
     """A lake whose marts of `days` are clean: this one; or, where it may not be written, a passing copy.
 
-    The copy holds links to the clean days and its own files for the dirty ones.
+    The copy holds links to the clean days and its own files for the dirty ones; it books nothing, so it
+    restates nothing.
     """
     try:
-        refresh_days(lake, inventory, rules, days, progress)
+        refreshed = refresh_days(lake, inventory, rules, days, progress, now=now)
     except LakeNotWritable:
         with tempfile.TemporaryDirectory(prefix="llmcost-") as folder:
             copy = Lake(Path(folder))
@@ -81,10 +110,10 @@ def fresh(
                     if lake.mart_file(name, day).exists():
                         copy.mart_file(name, day).parent.mkdir(parents=True)
                         copy.mart_file(name, day).symlink_to(lake.mart_file(name, day).resolve())
-            refresh_days(copy, inventory, rules, dirty, progress)
-            yield copy
+            refresh_days(copy, inventory, rules, dirty, progress, now=now)
+            yield FreshMarts(copy)
     else:
-        yield lake
+        yield FreshMarts(lake, refreshed.restated)
 
 
 def _stamp(lake: Lake, day: date) -> str | None:

@@ -24,7 +24,17 @@ from ..models.settings import Settings
 from ..models.settings import load as load_settings
 from ..models.windows import Window, window, zone
 from . import catalogue
-from .answers import Answer, Coverage, Finding, PriceView, RefreshReport, RollupInfo, TraceView
+from .answers import (
+    Answer,
+    Coverage,
+    Finding,
+    PriceView,
+    RefreshReport,
+    Repricing,
+    Restatement,
+    RollupInfo,
+    TraceView,
+)
 from .database import connect, parquet, rows, text_list
 from .derive import Rules, empty_relation
 from .inventory import Inventory, mart_days
@@ -93,13 +103,13 @@ class Warehouse:
         info = catalogue.find(name, self.lake)
         text = catalogue.render(info, by, group_by)
         asked = window(since, until, now=self._now(), tz=zone(tz))
-        with self._open(asked, tz, where or {}, progress) as con:
+        with self._open(asked, tz, where or {}, progress) as (con, restated):
             try:
                 table = con.sql(text).to_arrow_table()
             except duckdb.Error as error:
                 raise UsageError(f'rollup "{info.path}": {error}') from error
             kept = table.slice(0, top) if top else table
-            return Answer(info, asked, kept, _coverage(con), _dimensions_of(info, group_by))
+            return Answer(info, asked, kept, _coverage(con), _dimensions_of(info, group_by), restated)
 
     def refresh(
         self, *, since: str | None = None, until: str | None = None, progress: Progress | None = None
@@ -111,7 +121,7 @@ class Warehouse:
         if since:
             asked = window(since, until, now=self._now(), tz=zone("UTC"))
             days = [day for day in days if asked.first_day <= day <= asked.last_day]
-        refreshed = refresh_days(self.lake, inventory, rules, days, progress)
+        refreshed = refresh_days(self.lake, inventory, rules, days, progress, now=self._now())
         files = [str(self.lake.mart_file("calls", day)) for day in days]
         calls, cost = 0, Decimal(0)
         if files:
@@ -120,14 +130,46 @@ class Warehouse:
                     "select count(*), coalesce(sum(cost_usd), 0) from read_parquet(?)", [files]
                 ).fetchall()
             calls, cost = row[0]
-        return RefreshReport(len(days), tuple(refreshed), calls, cost, time.monotonic() - begun)
+        return RefreshReport(len(days), refreshed.days, calls, cost, time.monotonic() - begun, refreshed.restated)
+
+    def reprice(
+        self,
+        *,
+        since: str = "7d",
+        until: str | None = None,
+        as_of: date | None = None,
+        book: Path | None = None,
+        apply: bool = False,
+        progress: Progress | None = None,
+    ) -> Repricing:
+        """Price the calls of every UTC day the window touches again: the current price book beside what is booked.
+
+        Or with prices as they stood on the day `as_of`, or under the layers of the file or folder `book`. Writes
+        nothing, unless `apply`: then those days are booked again, and restated, under the current book; what arrived
+        meanwhile is booked with them. Raises UsageError for `apply` with another book than the current one.
+        """
+        from .reprice import reprice  # noqa: PLC0415
+
+        asked = window(since, until, now=self._now(), tz=zone("UTC"))
+        inventory, rules = Inventory.take(self.lake), Rules.load(self.lake, self.settings)
+        return reprice(
+            self.lake,
+            inventory,
+            rules,
+            asked,
+            as_of=as_of,
+            book=book,
+            apply=apply,
+            now=self._now(),
+            progress=progress,
+        )
 
     def sql(self, query: str) -> pa.Table:
         """Run one read-only query over calls, traces, agent_runs, outcomes, evals, unbilled_spans, spans, events.
 
         It can read nothing but the lake, and write nothing. Raises UsageError with DuckDB's own words.
         """
-        with self._open(None, "UTC", {}, None) as con:
+        with self._open(None, "UTC", {}, None) as (con, _):
             try:
                 statements = con.extract_statements(query)
                 if len(statements) != 1 or statements[0].type is not duckdb.StatementType.SELECT:
@@ -157,23 +199,26 @@ class Warehouse:
     @contextmanager
     def _open(
         self, asked: Window | None, tz: str, where: Mapping[str, str], progress: Progress | None
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection with the relations over fresh marts; calls are those of the window and filters."""
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, tuple[Restatement, ...]]]:
+        """A connection with the relations over fresh marts; calls are those of the window and filters.
+
+        With it, what making those marts restated.
+        """
         inventory, rules = Inventory.take(self.lake), Rules.load(self.lake, self.settings)
         lookback = timedelta(days=self.settings.deriving.lookback_days)
         known = sorted({*inventory.days(), *mart_days(self.lake, "calls")})
         days = [day for day in known if asked is None or asked.first_day <= day <= asked.last_day + lookback]
-        with fresh(self.lake, inventory, rules, days, progress) as lake:
+        with fresh(self.lake, inventory, rules, days, progress, now=self._now()) as marts:
             con = connect()
             try:
-                _relations(con, lake, days, asked=asked, tz=tz, where=where)
+                _relations(con, marts.lake, days, asked=asked, tz=tz, where=where)
                 if asked is None:
                     landed = {name: [path for day in days for path in inventory.on(name, day)] for name in TABLES}
                     for name, files in landed.items():
                         _view(con, name, files, "select *")
-                    marts = [lake.mart_file(name, day) for name in MARTS for day in days]
-                    _lock(con, [*marts, *(path for files in landed.values() for path in files)])
-                yield con
+                    files_of_marts = [marts.lake.mart_file(name, day) for name in MARTS for day in days]
+                    _lock(con, [*files_of_marts, *(path for files in landed.values() for path in files)])
+                yield con, marts.restated
             finally:
                 con.close()
 

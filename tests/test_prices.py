@@ -17,7 +17,8 @@ from support.spans import call as span
 
 from llmcost.models.conventions import load as load_conventions
 from llmcost.models.errors import PriceBookError
-from llmcost.models.prices import Layers, PriceBook
+from llmcost.models.layers import Layers
+from llmcost.models.prices import PriceBook
 from llmcost.sql.derive import Rules
 
 SEED = 20261122
@@ -394,15 +395,15 @@ def test_a_broken_counter_breaks_no_day(tmp_path: Path) -> None:
         ('[[list]]\nmodel = "a"\ninput = -1\noutput = 2', "[[list]] entry 1 (a): input = -1 is not between 0 and"),
         ('[[list]]\nmodel = "a"\ninput = nan\noutput = 2', "[[list]] entry 1 (a): input = NaN is not between 0 and"),
         ('[[list]]\nmodel = "a"\ninputs = 1', '[[list]] entry 1 (a): unknown field "inputs": known are'),
-        ("[[list]]\ninput = 1\noutput = 2", "[[list]] entry 1 needs model"),
+        ("[[list]]\ninput = 1\noutput = 2", "[[list]] entry 1: needs model"),
         ('[[list]]\nmodel = "a"\ninput = 1\noutput = 2\nfrom = "May"', "from = 'May' is not a day such as 2026-"),
         ('[[alias]]\nmatch = "a("\nmodel = "b"', "[[alias]] entry 1 (b): missing ), unterminated subpattern"),
         ('[[alias]]\nmatch = "a"\nmodels = "b"', '[[alias]] entry 1 (a): unknown field "models"'),
         ("[[contract]]\npercent = -5\n[[contract]]\npercent = -101", "[[contract]] entry 2: percent = -101 is not"),
         ("[[contract]]\npercent = 0.12345", "[[contract]] entry 1: percent = 0.12345 has more than 4 decimal"),
-        ("[[contract]]\nmodel = 'a'", "[[contract]] entry 1 (a) needs percent"),
+        ("[[contract]]\nmodel = 'a'", "[[contract]] entry 1 (a): needs percent, or input and output"),
         ("[contract]\npercent = 1", "contract must be written as [[contract]] entries"),
-        ("[[lists]]\nmodel = 'a'", "unknown table [lists]: known are list, contract, alias"),
+        ("[[lists]]\nmodel = 'a'", "unknown table [lists]: known are list, contract, override, alias"),
         ("[[list]]\nmodel = acme", "Invalid value (at line 2, column 9)"),
     ],
 )

@@ -1,6 +1,6 @@
 -- One row per billable model request, attributed and priced. The fact table.
 -- grain: one row per model request
--- reads: requests, owners, price_keys, price_rates, price_contracts, pricing
+-- reads: requests, owners, price_keys, price_rates, price_terms, pricing
 with
 
 keyed as (
@@ -33,65 +33,103 @@ keyed as (
         and requests.is_batch is not distinct from price_keys.is_batch
 ),
 
-rated as (
+matched as (
     select
-        keyed.*,
-        case
-            when keyed.has_usage and keyed.is_plausible and rates.price_key is not null
-                then cast(
-                    round(
-                        rates.per_request
-                        + rates.input * cast(coalesce(keyed.input_tokens, 0) as decimal(10, 0))
-                        + rates.cache_read * cast(coalesce(keyed.cache_read_tokens, 0) as decimal(10, 0))
-                        + rates.cache_write_5m * cast(coalesce(keyed.cache_write_5m_tokens, 0) as decimal(10, 0))
-                        + rates.cache_write_1h * cast(coalesce(keyed.cache_write_1h_tokens, 0) as decimal(10, 0))
-                        + rates.audio_input * cast(coalesce(keyed.audio_input_tokens, 0) as decimal(10, 0))
-                        + rates.output * cast(coalesce(keyed.output_tokens, 0) as decimal(10, 0))
-                        + rates.reasoning * cast(coalesce(keyed.reasoning_tokens, 0) as decimal(10, 0))
-                        + rates.audio_output * cast(coalesce(keyed.audio_output_tokens, 0) as decimal(10, 0)),
-                        9
-                    ) as decimal(18, 9)
-                )
-        end as list_cost_usd,
+        keyed.call_sid,
+        price_terms.layer,
+        max(price_terms.rank) as rank,
     from keyed
-    left join price_rates as rates
-        on keyed.price_key = rates.price_key
+    inner join owners
+        on keyed.call_sid = owners.call_sid
+    inner join price_terms
+        on coalesce(keyed.priced_provider, '') glob price_terms.provider
+        and coalesce(keyed.priced_model, '') glob price_terms.model
+        and coalesce(owners.customer_id, '') glob price_terms.customer_id
+        and coalesce(owners.key_id, '') glob price_terms.key_id
+        and keyed.day >= price_terms.since
+        and keyed.day < price_terms.until
+    group by keyed.call_sid, price_terms.layer
+),
+
+layered as (
+    select
+        call_sid,
+        'list' as layer,
+        price_key,
+        cast(1 as decimal(10, 6)) as factor,
+    from keyed
+
+    union all
+
+    -- a percentage is of the list price; absolute terms have rates of their own
+    select
+        keyed.call_sid,
+        matched.layer,
+        coalesce(price_terms.price_key, keyed.price_key) as price_key,
+        coalesce(price_terms.factor, 1) as factor,
+    from keyed
+    inner join matched
+        on keyed.call_sid = matched.call_sid
+    inner join price_terms
+        on matched.rank = price_terms.rank
+),
+
+amounts as (
+    select
+        keyed.call_sid,
+        layered.layer,
+        layered.factor,
+        cast(
+            round(
+                rates.per_request
+                + rates.input * cast(coalesce(keyed.input_tokens, 0) as decimal(10, 0))
+                + rates.cache_read * cast(coalesce(keyed.cache_read_tokens, 0) as decimal(10, 0))
+                + rates.cache_write_5m * cast(coalesce(keyed.cache_write_5m_tokens, 0) as decimal(10, 0))
+                + rates.cache_write_1h * cast(coalesce(keyed.cache_write_1h_tokens, 0) as decimal(10, 0))
+                + rates.audio_input * cast(coalesce(keyed.audio_input_tokens, 0) as decimal(10, 0))
+                + rates.output * cast(coalesce(keyed.output_tokens, 0) as decimal(10, 0))
+                + rates.reasoning * cast(coalesce(keyed.reasoning_tokens, 0) as decimal(10, 0))
+                + rates.audio_output * cast(coalesce(keyed.audio_output_tokens, 0) as decimal(10, 0)),
+                9
+            ) as decimal(18, 9)
+        ) as cost_usd,
+    from keyed
+    inner join layered
+        on keyed.call_sid = layered.call_sid
+    inner join price_rates as rates
+        on layered.price_key = rates.price_key
         and keyed.started_at >= rates.valid_from
         and keyed.started_at < rates.valid_to
         and extract('hour' from keyed.started_at) * 60 + extract('minute' from keyed.started_at) >= rates.minute_from
         and extract('hour' from keyed.started_at) * 60 + extract('minute' from keyed.started_at) < rates.minute_to
         and coalesce(keyed.input_tokens, 0) > rates.input_over
         and coalesce(keyed.input_tokens, 0) <= rates.input_upto
+    where keyed.has_usage and keyed.is_plausible
 ),
 
-contracted as (
+priced as (
     select
-        rated.call_sid,
-        arg_max(contracts.factor, contracts.rank) as factor,
-    from rated
-    inner join owners
-        on rated.call_sid = owners.call_sid
-    inner join price_contracts as contracts
-        on coalesce(rated.priced_provider, '') glob contracts.provider
-        and coalesce(rated.priced_model, '') glob contracts.model
-        and coalesce(owners.customer_id, '') glob contracts.customer_id
-        and coalesce(owners.key_id, '') glob contracts.key_id
-        and rated.day >= contracts.since
-        and rated.day < contracts.until
-    group by rated.call_sid
+        call_sid,
+        max(cost_usd) filter (layer = 'list') as list_cost_usd,
+        max(cast(round(cost_usd * factor, 9) as decimal(18, 9))) filter (layer = 'contract') as contract_cost_usd,
+        max(cost_usd) filter (layer = 'override') as override_cost_usd,
+    from amounts
+    group by call_sid
 ),
 
 costed as (
     select
-        rated.*,
+        keyed.*,
+        priced.list_cost_usd,
+        priced.contract_cost_usd,
+        priced.override_cost_usd,
         case
-            when rated.reported_cost_usd > 0 and rated.reported_cost_usd < 1e8
-                then cast(round(cast(rated.reported_cost_usd as decimal(38, 18)), 9) as decimal(18, 9))
+            when keyed.reported_cost_usd > 0 and keyed.reported_cost_usd < 1e8
+                then cast(round(cast(keyed.reported_cost_usd as decimal(38, 18)), 9) as decimal(18, 9))
         end as reported_usd,
-        cast(round(rated.list_cost_usd * contracted.factor, 9) as decimal(18, 9)) as contract_cost_usd,
-    from rated
-    left join contracted
-        on rated.call_sid = contracted.call_sid
+    from keyed
+    left join priced
+        on keyed.call_sid = priced.call_sid
 ),
 
 booked as (
@@ -100,6 +138,7 @@ booked as (
         case
             when costed.cache_hit then 'cache_hit'
             when not costed.has_usage and costed.reported_usd is null and costed.status = 'ERROR' then 'failed'
+            when costed.override_cost_usd is not null then 'override'
             when costed.contract_cost_usd is not null then 'contract'
             when costed.list_cost_usd is not null and pricing.prefer = 'list' then 'list'
             when
@@ -149,17 +188,23 @@ select
         as is_cache_ttl_assumed, -- cache writes came without a time to live; priced at 5 minutes
     booked.reported_usd as reported_cost_usd, -- as a gateway or SDK reports it, USD
     booked.list_cost_usd, -- by the price book at the call's time, USD
-    booked.contract_cost_usd, -- list price under the user's contract, USD
+    booked.contract_cost_usd, -- by the user's contract: a percentage of the list price, or its own prices, USD
     case booked.cost_basis
         when 'cache_hit' then 0
         when 'failed' then 0
+        when 'override' then booked.override_cost_usd
         when 'contract' then booked.contract_cost_usd
         when 'reported' then booked.reported_usd
         when 'list' then booked.list_cost_usd
     end::decimal(18, 9) as cost_usd, -- the booked cost, USD; NULL when unknown
-    case when booked.cache_hit then coalesce(booked.contract_cost_usd, booked.list_cost_usd, booked.reported_usd) end
+    case
+        when booked.cache_hit
+            then coalesce(
+                booked.override_cost_usd, booked.contract_cost_usd, booked.list_cost_usd, booked.reported_usd
+            )
+    end
         as avoided_cost_usd, -- what a gateway's cache hit would have cost, USD
-    booked.cost_basis, -- reported, list, contract, cache_hit or failed; NULL when unpriced
+    booked.cost_basis, -- override, contract, reported, list, cache_hit or failed; NULL when unpriced
     case
         when booked.cost_basis is not null then null
         when booked.is_estimated then 'usage_estimated_by_library'

@@ -22,7 +22,7 @@ DOCS = Path(__file__).parent
 HELP_WIDTH = "100"
 COMMANDS = (
     (), ("serve",), ("rollup",), ("trace",), ("sql",), ("refresh",), ("doctor",), ("prices",), ("prices", "show"),
-    ("demo",),
+    ("prices", "unmatched"), ("prices", "check"), ("prices", "diff"), ("reprice",), ("demo",),
 )  # fmt: skip
 
 

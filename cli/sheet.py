@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..models.errors import UsageError
@@ -15,7 +16,7 @@ from . import figures
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ..sql.answers import Answer, PriceView, Repricing, Restatement, RollupInfo
+    from ..sql.answers import Answer, PriceCheck, PriceView, Repricing, Restatement, RollupInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,38 @@ def of_repricing(repricing: Repricing) -> Sheet:
         },
         notes=tuple(notes),
         title=f"Priced again under {repricing.book_after}",
+    )
+
+
+def of_unpriced(table: pa.Table) -> Sheet:
+    """Models without a price."""
+    tokens = sum((row["input_tokens"] or 0) + (row["output_tokens"] or 0) for row in table.to_pylist())
+    notes = (
+        f"{tokens:,} tokens without a price: write [[list]] or [[alias]] entries to prices/own.toml in the lake, "
+        "and try them with: llmcost prices check FILE",
+    )
+    return Sheet(table, notes=notes if table.num_rows else ("every call with usage and a model has a price",))
+
+
+def of_price_check(check: PriceCheck) -> Sheet:
+    """The entries of price files: what is wrong with each, or what it is about."""
+    unused = sum(not row["calls"] and not row["problem"] for row in check.entries.to_pylist())
+    notes = [
+        f"{check.entries.num_rows:,} entries, {check.problems:,} with a problem, {unused:,} about no call so far"
+    ]
+    if not check.problems:
+        notes.append(f"what they would cost: llmcost reprice --book {check.path}")
+    return Sheet(check.entries, facts={"path": str(check.path), "problems": check.problems}, notes=tuple(notes))
+
+
+def of_price_diff(table: pa.Table, old: Path | None, new: Path) -> Sheet:
+    """Prices that differ between two books, in USD per million tokens."""
+    before = str(old) if old else "the pinned list"
+    return Sheet(
+        table,
+        facts={"old": before, "new": str(new)},
+        notes=() if table.num_rows else ("the same prices today for all of these models",),
+        title=f"{before} -> {new}: US dollars per million tokens, per_request per request",
     )
 
 

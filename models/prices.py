@@ -99,7 +99,7 @@ class PriceBook:
             if found := self.resolve(key):
                 row |= {"priced_provider": found.provider, "priced_model": found.model, "price_source": found.source}
                 rates += [{"price_key": number, **rate} for rate in found.rates]
-            elif named := self._named_by_a_term(key):
+            elif named := self.named_by_a_term(key):
                 row |= {"priced_provider": named[0], "priced_model": named[1]}
             resolved.append(row)
         terms: list[dict[str, Any]] = []
@@ -131,7 +131,7 @@ class PriceBook:
         Models are tried in this order: the one that answered, the one a gateway called, the one asked
         for; each first by the user's entries, then by the book.
         """
-        for provider, model in _attempts(key):
+        for provider, model in attempts(key):
             wanted, name = self.layers.aliased(provider, model)
             own = [own_rates(history) for history in self.layers.histories(wanted, name)]
             book = _from_book(wanted, name, key)
@@ -145,10 +145,10 @@ class PriceBook:
     def _held(self, rates: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         return rates if self.as_of is None else frozen(rates, self.as_of)
 
-    def _named_by_a_term(self, key: PriceKey) -> tuple[str | None, str] | None:
+    def named_by_a_term(self, key: PriceKey) -> tuple[str | None, str] | None:
         """The name under which a contract's or override's own prices know a model that no list has."""
         absolute = [term for term in self.terms() if term.rates is not None]
-        named = [self.layers.aliased(provider, model) for provider, model in _attempts(key)]
+        named = [self.layers.aliased(provider, model) for provider, model in attempts(key)]
         return next((name for name in named if any(term.covers(*name) for term in absolute)), None)
 
 
@@ -162,7 +162,7 @@ class Resolved:
     rates: Sequence[Mapping[str, Any]]
 
 
-def _attempts(key: PriceKey) -> Iterable[tuple[str | None, str]]:
+def attempts(key: PriceKey) -> Iterable[tuple[str | None, str]]:
     """(provider, model) pairs worth looking up, best first."""
     gateway_provider, _, gateway_model = (key.gateway_model or "").rpartition("/")
     provider = gateway_provider or key.provider

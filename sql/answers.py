@@ -18,6 +18,7 @@ __all__ = [
     "Column",
     "Coverage",
     "Finding",
+    "PriceCheck",
     "PriceView",
     "RefreshReport",
     "Repricing",
@@ -145,6 +146,15 @@ class PriceView:
     source: str
     price_book: str
     rows: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class PriceCheck:
+    """The entries of price files: one row each with its problem, or the models and calls it is about."""
+
+    path: Path
+    entries: pa.Table
+    problems: int
 
 
 @dataclass(frozen=True, slots=True)

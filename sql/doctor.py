@@ -162,7 +162,7 @@ def _money(lake: Lake, inventory: Inventory, rules: Rules, now: datetime) -> Ite
             "unpriced",
             "warn",
             f"{found['unpriced']:,} calls with {found['tokens']:,} tokens have no price or no usage{named}",
-            f"add prices to {lake.prices}/own.toml (see docs/prices.md)" if found["models"] else None,
+            "see: llmcost prices unmatched" if found["models"] else None,
         )
     else:
         yield Finding("unpriced", "ok", "every call has a cost")

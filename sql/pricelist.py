@@ -45,19 +45,23 @@ def _table(rates: list[Mapping[str, Any]], now: datetime) -> pa.Table:
 
 
 def _row(rate: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Differences become prices again: a cached token costs `input + cache_read`."""
-    prices = {name: rate[name] * _MILLION for name in ("input", "output")}
-    prices |= {name: (rate[name] + rate[parent]) * _MILLION for name, parent in PARENT_RATE.items()}
     whole_day = (rate["minute_from"], rate["minute_to"]) == (0, 1440)
     return {
         "holds": "now" if rate["valid_from"] <= now < rate["valid_to"] else None,
         "from": None if rate["valid_from"].year == 1970 else rate["valid_from"].date().isoformat(),
-        "hours": None if whole_day else f"{_clock(rate['minute_from'])}-{_clock(rate['minute_to'])} UTC",
+        "hours": None if whole_day else f"{clock(rate['minute_from'])}-{clock(rate['minute_to'])} UTC",
         "tier": None if rate["input_over"] < 0 else f"input > {rate['input_over']:,}",
-        **{name: round(price, 6) for name, price in prices.items()},
-        "per_request": round(rate["per_request"], 6),
+        **{name: round(price, 6) for name, price in per_million(rate).items()},
     }
 
 
-def _clock(minute: int) -> str:
+def per_million(rate: Mapping[str, Any]) -> dict[str, Decimal]:
+    """Differences become prices again, in USD per million tokens: a cached token costs `input + cache_read`."""
+    prices = {name: rate[name] * _MILLION for name in ("input", "output")}
+    prices |= {name: (rate[name] + rate[parent]) * _MILLION for name, parent in PARENT_RATE.items()}
+    return {**prices, "per_request": rate["per_request"]}
+
+
+def clock(minute: int) -> str:
+    """A minute of the day, as HH:MM."""
     return f"{minute // 60:02}:{minute % 60:02}"

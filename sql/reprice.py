@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ..models.errors import PriceBookError, UsageError
+from ..models.errors import UsageError
 from ..models.lake import Lake
-from ..models.layers import Layers, price_files
 from ..models.prices import PriceBook
 from ..models.windows import Window
 from .answers import Repricing
@@ -20,6 +19,7 @@ from .database import connect, rows
 from .derive import Rules, derived_day, price_again
 from .inventory import Inventory
 from .materialise import refresh_days
+from .pricefiles import layers_at
 from .restatements import booked_under
 
 _BY_DAY = """
@@ -69,7 +69,7 @@ def reprice(
             f"--apply books the current prices only, not those of {asked}: "
             f"to book other prices, write them to {lake.prices}/*.toml"
         )
-    other = replace(rules, book=PriceBook(_layers(book) if book else rules.book.layers, as_of))
+    other = replace(rules, book=PriceBook(layers_at(book) if book else rules.book.layers, as_of))
     days = [day for day in inventory.days() if window.first_day <= day <= window.last_day]
     found: list[pa.Table] = []
     for done, day in enumerate(days or [window.first_day]):
@@ -84,12 +84,6 @@ def reprice(
         restated = refresh_days(lake, inventory, rules, again, progress, now=now, again=again).restated
     books = tuple(sorted({name for name in booked.values() if name}))
     return Repricing(window, books, other.book.name, table, models, total, restated)
-
-
-def _layers(path: Path) -> Layers:
-    if not price_files(path):
-        raise PriceBookError(f'no price file at "{path}": name a .toml file, or a folder that holds some')
-    return Layers.load(path)
 
 
 def _difference(lake: Lake, inventory: Inventory, rules: Rules, other: Rules, day: date) -> pa.Table:

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from ..models.errors import UsageError
 from ..models.lake import MARTS, TABLES, Lake
+from ..models.prices import PriceKey
 from ..models.schema import DIMENSIONS
 from ..models.settings import Settings
 from ..models.settings import load as load_settings
@@ -28,6 +29,7 @@ from .answers import (
     Answer,
     Coverage,
     Finding,
+    PriceCheck,
     PriceView,
     RefreshReport,
     Repricing,
@@ -189,6 +191,30 @@ class Warehouse:
         from .pricelist import view  # noqa: PLC0415
 
         return view(Rules.load(self.lake, self.settings), model, provider, self._now())
+
+    def unpriced_models(self) -> pa.Table:
+        """The lake's models without a price, the most tokens first."""
+        return self.sql("from unpriced_models")
+
+    def check_prices(self, path: Path) -> PriceCheck:
+        """What is wrong with the price files at `path`, and what each entry is about in this lake."""
+        from .pricefiles import check  # noqa: PLC0415
+
+        with self._open(None, "UTC", {}, None) as (con, _):
+            return check(con, path)
+
+    def diff_prices(self, old: Path | None, new: Path, models: Sequence[str] = ()) -> pa.Table:
+        """Prices that differ today between two price files or folders, in USD per million tokens.
+
+        For the models named, else for those of the lake; without `old`, against the pinned list alone.
+        """
+        from .pricefiles import diff, models_of  # noqa: PLC0415
+
+        keys = [PriceKey(None, model, None, None, None, None) for model in models]
+        if not keys:
+            with self._open(None, "UTC", {}, None) as (con, _):
+                keys = models_of(con)
+        return diff(keys, old, new, self._now())
 
     def doctor(self) -> list[Finding]:
         """Check the lake's health, freshness and coverage."""

@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.fake_warehouse import NOW, TABLE, FakeWarehouse
+from support.fake_warehouse import NOW, RESTATED, TABLE, FakeWarehouse
 
 from llmcost.cli import main
 from llmcost.cli.options import Format
@@ -58,7 +59,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsysbinary: pytest.Ca
 # Help
 
 
-COMMANDS = ("serve", "rollup", "trace", "sql", "refresh", "doctor", "prices", "outcomes", "demo")
+COMMANDS = ("serve", "rollup", "trace", "sql", "refresh", "doctor", "prices", "reprice", "outcomes", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -98,6 +99,7 @@ def test_version_is_the_package_s(run: Run) -> None:
         (["rollup", "cost-per-outcome", "--output", "week.xls"], 2, 'cannot tell the format of "week.xls"'),
         (["rollup", "cost-per-outcome", "--output", "no/such/folder/week.csv"], 2, "No such file or directory"),
         (["rollup", "cost-per-outcome", "--config", "gone.toml"], 2, 'cannot read the settings file "gone.toml"'),
+        (["reprice", "--as-of", "May"], 2, '--as-of "May" is not a day such as 2026-11-22'),
         (["sql", "boom"], 2, "Parser Error: syntax error LINE 1: boom"),
         (["doctor", "--lake", "nowhere"], 3, "start one with: llmcost serve --lake nowhere"),
     ],
@@ -219,6 +221,59 @@ def test_prices_show_says_what_was_matched_and_by_which_book(run: Run) -> None:
     shown = run("prices", "show", "gpt-5-mini")
     assert "openai/gpt-5-mini: US dollars per million tokens" in shown.out
     assert "price book genai-prices 0.2.3" in shown.out
+
+
+@pytest.mark.parametrize("command", [("refresh",), ("rollup", "cost-per-outcome"), ("reprice", "--apply")])
+def test_a_restatement_is_one_line_on_stderr(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """What the day costs now is not what it cost; rows on stdout stay rows."""
+    line = "restated 2 days: $20.00 -> $19.00 under genai-prices 0.2.4; calls without a price 4 -> 0\n"
+    quiet = run(*command)
+    monkeypatch.setattr(FakeWarehouse, "restated", (RESTATED, RESTATED))
+    told = run(*command)
+
+    assert quiet.err == ("no booked cost changed\n" if command[0] == "reprice" else "")
+    assert (told.code, told.err, told.out) == (0, line, quiet.out)
+
+
+def test_reprice_shows_the_difference_and_says_that_nothing_was_written(run: Run) -> None:
+    shown = run("reprice", "--since", "30d", "--as-of", "2026-01-31", "--book", "layers")
+    assert FakeWarehouse.last.asked == [
+        {"since": "30d", "until": None, "as_of": date(2026, 1, 31), "book": Path("layers"), "apply": False}
+    ]
+    assert "2 days, 9 calls, 7 of them at another price: $10.00 -> $9.50, -5%" in shown.out
+    assert "calls without a price: 2 -> 0" in shown.out
+    assert "booked under genai-prices 0.2.3" in shown.out
+    assert "nothing was written" in shown.out
+
+
+def test_reprice_as_json_has_the_whole_difference(run: Run) -> None:
+    answer = json.loads(run("reprice", "--format", "json").out)
+    assert list(answer) == ["window", "books_before", "book_after", "applied", "total", "models", "rows"]
+    assert answer["applied"] is False
+    assert answer["total"]["cost_after_usd"] == "9.5"
+    assert answer["rows"][0]["day"] == "2026-11-21"
+
+
+def test_prices_unmatched_says_what_to_do_about_them(run: Run) -> None:
+    shown = run("prices", "unmatched").out
+    assert "acme-7b" in shown
+    assert "4,321 tokens without a price: write [[list]] or [[alias]] entries to prices/own.toml" in shown
+
+
+def test_prices_check_exits_with_2_only_for_a_problem(run: Run) -> None:
+    assert run("prices", "check", "good.toml").code == 0
+    shown = run("prices", "check", "wrong.toml")
+    assert (shown.code, "[[list]] entry 1 (a)" in shown.out) == (2, True)
+    assert shown.err == ('llmcost: price file "wrong.toml": 1 of 1 entries cannot be used: see the column problem\n')
+
+
+def test_prices_diff_of_one_file_is_against_the_list(run: Run) -> None:
+    assert "the pinned list -> a.toml: US dollars per million tokens" in run("prices", "diff", "a.toml").out
+    assert FakeWarehouse.last.asked == [{"old": None, "new": Path("a.toml"), "models": ()}]
+    run("prices", "diff", "a.toml", "b.toml", "--model", "x", "--model", "y")
+    assert FakeWarehouse.last.asked == [{"old": Path("a.toml"), "new": Path("b.toml"), "models": ("x", "y")}]
 
 
 def test_a_trace_is_a_tree_that_says_what_was_billed_and_what_was_not(run: Run) -> None:

@@ -26,7 +26,7 @@ Upgrade = Callable[[], None]
 
 @pytest.fixture
 def lake(tmp_path: Path) -> SmallLake:
-    """Two booked days that are no neighbours; a million tokens a call, on the second one also of an unknown model."""
+    """Two booked days that are no neighbours: a call of a million tokens on each, and an unpriced one."""
     lake = SmallLake(tmp_path / "lake").land(
         call("a", "1", input=1_000_000, output=0, at=NOON - 3 * DAY),
         call("b", "1", input=1_000_000, output=0),

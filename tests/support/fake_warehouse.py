@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -18,8 +18,11 @@ from llmcost.sql.answers import (
     Column,
     Coverage,
     Finding,
+    PriceCheck,
     PriceView,
     RefreshReport,
+    Repricing,
+    Restatement,
     RollupInfo,
     TraceSpan,
     TraceView,
@@ -116,6 +119,29 @@ TWIN = TraceSpan(
 )
 
 
+RESTATED = Restatement(
+    day=date(2026, 11, 21),
+    restated_at=NOW,
+    book_before="genai-prices 0.2.3",
+    book_after="genai-prices 0.2.4",
+    calls=7,
+    cost_before=Decimal("10"),
+    cost_after=Decimal("9.5"),
+    unpriced_before=2,
+    unpriced_after=0,
+)
+DIFFERENCE = pa.table(
+    {
+        "day": [date(2026, 11, 21)],
+        "provider": ["openai"],
+        "model": ["gpt-4o-mini"],
+        "calls": [7],
+        "cost_before_usd": pa.array([Decimal(10)], MONEY),
+        "cost_after_usd": pa.array([Decimal("9.5")], MONEY),
+    }
+)
+
+
 @dataclass
 class FakeWarehouse:
     """Answers like the real one, and remembers what it was asked."""
@@ -124,6 +150,7 @@ class FakeWarehouse:
     settings: object = None
     now: Callable[[], datetime] | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
+    restated: ClassVar[tuple[Restatement, ...]] = ()
     findings: tuple[Finding, ...] = (Finding("lake", "ok", "readable, format 1", None),)
     last: Any = None
 
@@ -140,12 +167,12 @@ class FakeWarehouse:
             raise UsageError(f'no rollup is called "{name}"')
         del question["progress"]
         self.asked.append({"name": name, **question})
-        return Answer(INFO, Window(NOW - timedelta(days=7), NOW), TABLE, COVERAGE)
+        return Answer(INFO, Window(NOW - timedelta(days=7), NOW), TABLE, COVERAGE, restated=self.restated)
 
     def refresh(self, *, since: str | None = "7d", until: str | None = None, progress: Any = None) -> RefreshReport:
         del progress
         self.asked.append({"since": since, "until": until})
-        return RefreshReport(7, (date(2026, 11, 22),), 12_400, Decimal("1234.5042"), 0.31)
+        return RefreshReport(7, (date(2026, 11, 22),), 12_400, Decimal("1234.5042"), 0.31, self.restated)
 
     def trace(self, trace_id: str) -> TraceView:
         self.asked.append({"trace_id": trace_id})
@@ -155,6 +182,38 @@ class FakeWarehouse:
     def prices(self, model: str, provider: str | None = None) -> PriceView:
         rows = pa.table({"holds": ["now"], "input": pa.array([Decimal("0.25")], MONEY)})
         return PriceView(provider or "openai", model, "genai-prices", "genai-prices 0.2.3", rows)
+
+    def reprice(self, *, apply: bool, progress: Any, **question: Any) -> Repricing:
+        del progress
+        self.asked.append({"apply": apply, **question})
+        totals = {"cost_before_usd": Decimal(10), "cost_after_usd": Decimal("9.5")}
+        counts = {"days": 2, "calls": 9, "changed_calls": 7, "unpriced_before": 2, "unpriced_after": 0}
+        return Repricing(
+            Window(NOW - timedelta(days=7), NOW),
+            ("genai-prices 0.2.3",),
+            "genai-prices 0.2.4",
+            DIFFERENCE,
+            DIFFERENCE.drop_columns(["day"]),
+            {**counts, **totals},
+            self.restated if apply else None,
+        )
+
+    def unpriced_models(self) -> pa.Table:
+        return pa.table({"model": ["acme-7b"], "calls": [3], "input_tokens": [4321], "output_tokens": [None]})
+
+    def check_prices(self, path: Path) -> PriceCheck:
+        problems = 1 if path.name == "wrong.toml" else 0
+        entry = {
+            "entry": "[[list]] entry 1 (a)",
+            "models": ["a"],
+            "calls": 3,
+            "problem": "needs" if problems else None,
+        }
+        return PriceCheck(path, pa.Table.from_pylist([entry]), problems)
+
+    def diff_prices(self, old: Path | None, new: Path, models: tuple[str, ...]) -> pa.Table:
+        self.asked.append({"old": old, "new": new, "models": models})
+        return pa.table({"model": ["a"], "price": ["input"], "old_usd": pa.array([None], MONEY)})
 
     def sql(self, query: str) -> pa.Table:
         if "boom" in query:

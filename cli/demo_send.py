@@ -139,7 +139,7 @@ def read_recordings(folder: Path) -> list[Recording]:
 
 
 def _read_recording(path: Path) -> Recording:
-    requests = tuple(_bodies(path.read_bytes()))
+    requests = tuple(delimited(path.read_bytes()))
     spans = [
         span
         for body in requests
@@ -157,7 +157,7 @@ def _read_recording(path: Path) -> Recording:
     )
 
 
-def _bodies(content: bytes) -> Iterator[bytes]:
+def delimited(content: bytes) -> Iterator[bytes]:
     """Messages with their length before them, as a protobuf varint."""
     at = 0
     while at < len(content):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..models.errors import LlmcostError
-from . import demo, doctor, prices, refresh, reprice, rollup, serve, sql, trace
+from . import demo, doctor, outcomes, prices, refresh, reprice, rollup, serve, sql, trace
 
 _HELP = """What LLM calls cost, per outcome: OTLP in, Parquet by day, SQL out.
 
@@ -46,6 +46,7 @@ app.command()(sql.sql)
 app.command()(refresh.refresh)
 app.command()(doctor.doctor)
 app.add_typer(prices.app)
+app.add_typer(outcomes.app)
 app.command()(reprice.reprice)
 app.command()(demo.demo)
 

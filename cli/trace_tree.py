@@ -75,6 +75,10 @@ def summary(view: TraceView) -> list[str]:
     lines = [f"trace {view.trace_id}: {view.calls:,} calls, {total}"]
     if view.unpriced_calls:
         lines.append(f"no price known for {view.unpriced_calls:,} of them: they are not in that figure")
+    if view.unexplained_usd:
+        lines.append(
+            f"unexplained: agents report {figures.money(view.unexplained_usd)} beyond these calls, not in that figure"
+        )
     lines += [
         f"outcome {name}: {_VERDICTS[succeeded]}" + (f", worth {figures.money(value)}" if value is not None else "")
         for name, succeeded, value in view.outcomes

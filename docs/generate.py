@@ -1,6 +1,7 @@
 """Writes the reference pages from the program itself: python docs/generate.py [--check].
 
-cli.md from every --help, settings.md from the settings class, rollups.md from the comments of the `.sql` files.
+cli.md from every --help, settings.md from the settings class, rollups.md and tables.md from the comments of the
+`.sql` files and the landed schema.
 With --check it writes nothing, and exits with 1 if a page differs.
 """
 
@@ -15,14 +16,19 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from llmcost.cli.main import app
+from llmcost.models.lake import MARTS
+from llmcost.models.schema import DAY, EVENT_COLUMNS, SPAN_COLUMNS, Column
 from llmcost.models.settings import Settings
 from llmcost.sql import catalogue
+from llmcost.sql.derive import empty_relation
+from llmcost.sql.relations import CHAIN, read
 
 DOCS = Path(__file__).parent
 HELP_WIDTH = "100"
 COMMANDS = (
     (), ("serve",), ("rollup",), ("trace",), ("sql",), ("refresh",), ("doctor",), ("prices",), ("prices", "show"),
-    ("prices", "unmatched"), ("prices", "check"), ("prices", "diff"), ("reprice",), ("demo",),
+    ("prices", "unmatched"), ("prices", "check"), ("prices", "diff"), ("reprice",),
+    ("outcomes",), ("outcomes", "import"), ("demo",),
 )  # fmt: skip
 
 
@@ -90,7 +96,40 @@ def rollups_reference() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"cli.md": cli_reference, "settings.md": settings_reference, "rollups.md": rollups_reference}
+def tables_reference() -> str:
+    """Every relation of the lake: marts with their types, landed tables with their units."""
+    parts = [
+        "# Tables",
+        "",
+        "Written by `python docs/generate.py` from the comments of `sql/chain/*.sql` and from `models/schema.py`.",
+        "",
+        "Marts are one Parquet file a UTC day, `NAME/day=YYYY-MM-DD/NAME.parquet`, replaced atomically; `spans` and",
+        "`events` are Delta tables partitioned by `day`. `llmcost sql` knows all of them by name.",
+        "",
+    ]
+    for name in MARTS:
+        relation = read(CHAIN / f"{name}.sql")
+        types = {field.name: str(field.type) for field in empty_relation(name).schema}
+        parts += [f"## {name}", "", relation.sentence, "", f"Grain: {relation.grain}.", ""]
+        parts += ["| column | type | meaning |", "| --- | --- | --- |"]
+        parts += [f"| `{c.name}` | {types[c.name]} | {c.meaning} |" for c in relation.columns]
+        parts.append("")
+    for name, columns in (("spans", SPAN_COLUMNS), ("events", EVENT_COLUMNS)):
+        parts += [f"## {name}", "", "| column | type | meaning |", "| --- | --- | --- |"]
+        parts += [
+            f"| `{c.name}` | {c.type} | {c.meaning}{f', {c.unit}' if c.unit else ''} |"
+            for c in (*columns, Column("day", DAY.type, "UTC day of the row; the partition"))
+        ]
+        parts.append("")
+    return "\n".join(parts)
+
+
+PAGES = {
+    "cli.md": cli_reference,
+    "settings.md": settings_reference,
+    "rollups.md": rollups_reference,
+    "tables.md": tables_reference,
+}
 
 
 def stale() -> list[str]:

@@ -68,6 +68,18 @@ class Carriers:
             found[WHOLE] = self._unquoted(distinct.dictionary)
         return [found[path].take(codes) for path in paths]
 
+    def scores(self, texts: pa.StringArray, query: str) -> pa.StringArray:
+        """What `query` makes of each of `texts` that is JSON; NULL where nothing.
+
+        `query` reads the distinct JSON texts as `texts(carried)` and returns some of them with `scores`.
+        """
+        distinct = texts.dictionary_encode()
+        opened = self._opened(distinct.dictionary)
+        found = self._query(query, pa.table({"carried": opened.filter(opened.is_valid()).unique()}), {})
+        scores = pa.concat_arrays([*found.column("scores").chunks, pa.nulls(1, pa.string())])
+        places = pc.index_in(opened, found.column("carried").combine_chunks(), skip_nulls=True)
+        return scores.take(pc.fill_null(places, len(scores) - 1)).take(distinct.indices)
+
     def _inside(self, texts: pa.StringArray, paths: list[str]) -> list[pa.StringArray]:
         opened = self._opened(texts)
         read = self._query(_READ, pa.table({"opened": opened}), {"paths": paths, "nothing": [None] * len(paths)})

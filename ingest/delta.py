@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
@@ -60,6 +61,7 @@ class LandedTable:
         self._time_column = time_column
         self._schema = columns.append(DAY)
         self._delta = self._open()
+        self._add_missing_columns()
 
     def landed_number(self, receiver_id: str) -> int:
         """The last segment of `receiver_id` whose rows are in this table; 0 if there is none."""
@@ -129,6 +131,25 @@ class LandedTable:
             sync_folder(self.root)
             sync_folder(self.root.parent)
             return DeltaTable(self.root)
+
+    def _add_missing_columns(self) -> None:
+        """Give a table that an older llmcost made the columns it lacks; its old rows hold NULL in them."""
+        missing = self._missing_columns()
+        if not missing:
+            return
+        version = self._delta.version()
+        try:
+            self._delta.alter.add_columns(DeltaSchema.from_arrow(pa.schema(missing)).fields)
+        except DeltaError:
+            # Another receiver of this lake may have been quicker.
+            self._delta = DeltaTable(self.root)
+            if self._missing_columns():
+                raise
+        self._sync_log(since=version)
+
+    def _missing_columns(self) -> list[pa.Field]:
+        known = {field.name for field in self._delta.schema().fields}
+        return [field for field in self._schema if field.name not in known]
 
     def _action(self, file: LandedFile) -> AddAction:
         return AddAction(

@@ -22,6 +22,7 @@ from .attributes import Attributes
 from .carriers import WHOLE, Carriers
 from .notes import Notes
 from .ragged import Integers, Mask, offsets_and_bytes, take, with_nulls
+from .scores import Scores
 
 # Bounded on purpose: what matches always parses, and never overflows a double.
 _NUMBER = r"^\s*-?[0-9]{1,40}(\.[0-9]{0,40})?([eE][+-]?[0-9]{1,2})?\s*$"
@@ -56,11 +57,14 @@ class Promoter:
         self._paths: dict[str, list[str]] = {}
         for spelling in dict.fromkeys(s for found in self._spellings.values() for s in found if s.path is not None):
             self._paths.setdefault(spelling.key, []).append(str(spelling.path))
+        self._score_carriers = conventions.score_carriers
         self._carriers = Carriers()
 
     def promote(self, attributes: Attributes, notes: Notes) -> dict[str, pa.Array]:
         """All promoted columns by name; what they took is out of `attributes.rest()` afterwards."""
-        return _Promotion(attributes, notes, self._open_carriers(attributes)).columns(self._spellings)
+        scores = Scores(self._carriers, self._score_carriers, attributes)
+        columns = _Promotion(attributes, notes, self._open_carriers(attributes)).columns(self._spellings)
+        return columns | {"evaluation_scores": scores.column(columns["operation"])}
 
     def _open_carriers(self, attributes: Attributes) -> dict[Spelling, _Candidates]:
         """Every path spelling that is present, read while its carrier is still whole."""

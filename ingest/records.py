@@ -20,7 +20,7 @@ from .attributes import Attributes, Encoded, KeyRules
 from .ids import SPAN_ID_BYTES, TRACE_ID_BYTES, hex_ids, valid_ids
 from .notes import Notes
 from .promote import Promoter
-from .ragged import Integers, as_text, cut_texts, list_offsets, row_of_each, take
+from .ragged import Integers, as_text, cut_texts, list_offsets, offsets_and_bytes, row_of_each, take
 from .wire import Signal
 
 _RESOURCE_BYTES = 256 * 1024 * 1024
@@ -93,7 +93,12 @@ class Rulebook:
         texts, long = cut_texts(texts, self._landing.max_value_bytes)
         notes.add("invalid_utf8", invalid)
         notes.add("value_cut", long)
-        return pc.if_else(pc.equal(pc.binary_length(texts), 0), None, texts)
+        empty = np.diff(offsets_and_bytes(texts)[0]) == 0
+        if not empty.any():  # names as a rule
+            return texts
+        if empty.all():  # status messages as a rule
+            return pa.nulls(len(texts), pa.string())
+        return pc.if_else(pa.array(empty), None, texts)
 
 
 class Batch:

@@ -18,7 +18,7 @@ from typing import Any
 from .errors import SettingsError
 from .schema import DIMENSIONS, PROMOTED
 
-_DERIVED = frozenset({"usage_source", "cost_source"})
+_DERIVED = frozenset({"usage_source", "cost_source", "evaluation_scores"})
 """Promoted columns that landing fills by itself, so that no spelling feeds them."""
 
 
@@ -69,6 +69,15 @@ class AccountingRule:
 
 
 @dataclass(frozen=True)
+class ScoreCarrier:
+    """An attribute that holds several named scores as JSON, and the operation it must stand on, if any."""
+
+    key: str
+    shape: str
+    operation: str | None
+
+
+@dataclass(frozen=True)
 class Conventions:
     """The whole table. Precedence is order, everywhere."""
 
@@ -81,16 +90,19 @@ class Conventions:
     estimating_scopes: tuple[str, ...]
     content_keys: tuple[str, ...]
     cost_ignores_cache: tuple[str, ...]
+    score_carriers: tuple[ScoreCarrier, ...]
     fingerprint: str
 
     @property
     def keys(self) -> frozenset[str]:
         """Every plain attribute key the table reads."""
-        return frozenset(s.key for group in self.spellings.values() for s in group if s.prefix is None)
+        plain = {s.key for group in self.spellings.values() for s in group if s.prefix is None}
+        return frozenset(plain | {carrier.key for carrier in self.score_carriers})
 
 
 OPERATION_CLASSES = ("model_call", "agent", "workflow", "tool", "evaluator", "raw", "other")
 INPUT_RULES = ("inclusive", "excludes_cache", "excludes_cache_and_audio")
+SCORE_SHAPES = ("numbers", "values", "list")
 OUTPUT_RULES = ("inclusive", "excludes_reasoning", "excludes_reasoning_and_audio")
 
 
@@ -139,6 +151,11 @@ def load(extra: Mapping[str, Any] | None = None) -> Conventions:
         cost_ignores_cache=(
             *own.get("reported_cost", {}).get("ignores_cache", ()),
             *base["reported_cost"]["ignores_cache"],
+        ),
+        score_carriers=tuple(
+            ScoreCarrier(str(r["key"]), _one_of(r, "shape", SCORE_SHAPES), r.get("operation"))
+            for r in [*own.get("score_carriers", []), *base["score_carriers"]]
+            if r.get("key")
         ),
         fingerprint=hashlib.sha256(json.dumps([base, own], sort_keys=True).encode()).hexdigest()[:16],
     )

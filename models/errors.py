@@ -4,6 +4,7 @@
     ├── UsageError          what was typed cannot be answered      (exit code 2)
     ├── SettingsError       llmcost.toml or LLMCOST_* is wrong     (exit code 2)
     ├── PriceBookError      a price file is wrong                  (exit code 2)
+    ├── OutcomeFileError    a file of outcomes is wrong            (exit code 2)
     ├── LakeError           the lake cannot be used                (exit code 3)
     │   ├── LakeMissing
     │   ├── LakeNotWritable
@@ -36,6 +37,12 @@ class SettingsError(LlmcostError):
 
 class PriceBookError(LlmcostError):
     """A user's price file does not hold what it must."""
+
+    exit_code = 2
+
+
+class OutcomeFileError(LlmcostError):
+    """A file of outcomes does not hold what it must."""
 
     exit_code = 2
 

@@ -83,6 +83,8 @@ PROMOTED: tuple[Column, ...] = (
     _text("evaluation_score", "The score as sent, a number or a word"),
     _text("evaluation_label", "The score's label, such as pass or YES"),
     Column("evaluation_passed", pa.bool_(), "Whether the evaluation passed, where the sender says so"),
+    _text("evaluation_id", "The sender's own id of the score: told twice under it, it is one"),
+    _text("evaluation_scores", "Scores told together, as JSON [{name, score, label}, …]"),
     Column("outcome_attributes", TEXT_MAP, "All outcome.* attributes, keys without that prefix"),
 )
 
@@ -121,7 +123,7 @@ SPAN_COLUMNS: tuple[Column, ...] = (
 EVENT_COLUMNS: tuple[Column, ...] = (
     Column("trace_id", pa.string(), "Trace id, 32 lower-case hex digits; NULL for a log without trace context"),
     Column("span_id", pa.string(), "Span the event belongs to; NULL for a log without span context"),
-    Column("carrier", pa.string(), "span_event or log", nullable=False),
+    Column("carrier", pa.string(), "span_event or log; file for an imported outcome", nullable=False),
     _text("name", "Event name"),
     Column("occurred_at", TIMESTAMP, "When it happened", nullable=False),
     _text("severity", "Log severity text"),

@@ -133,6 +133,8 @@ class TraceView:
     calls: int
     unpriced_calls: int
     outcomes: tuple[tuple[str, bool | None, Decimal | None], ...]
+    unexplained_usd: Decimal | None = None
+    """What agent spans report beyond the calls below them; not in `cost_usd`, NULL where they report nothing."""
 
 
 @dataclass(frozen=True, slots=True)

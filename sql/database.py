@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 
 def connect() -> duckdb.DuckDBPyConnection:
@@ -33,3 +34,21 @@ def text_literal(text: str) -> str:
 def text_list(texts: Iterable[object]) -> str:
     """SQL list of text literals."""
     return "[" + ", ".join(text_literal(str(text)) for text in texts) + "]"
+
+
+def parquet(con: duckdb.DuckDBPyConnection, files: Iterable[object], empty: pa.Table) -> tuple[str, str]:
+    """A relation over Parquet files by day, and the columns of `empty` to add to it.
+
+    Files that an older llmcost landed lack the columns that came later: they are NULL.
+    """
+    relation = (
+        f"read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}}, "
+        "union_by_name = true)"
+    )
+    con.register("wanted_columns", empty)
+    wanted, present = (
+        dict(row[:2] for row in con.execute(f"describe select * from {name}").fetchall())
+        for name in ("wanted_columns", relation)
+    )
+    con.unregister("wanted_columns")
+    return relation, "".join(f", null::{wanted[name]} as {name}" for name in wanted if name not in present)

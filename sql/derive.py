@@ -26,7 +26,7 @@ from ..models.layers import Layers
 from ..models.prices import PriceBook, PriceKey
 from ..models.schema import DAY, DIMENSIONS, EVENTS, PROMOTED, SPANS
 from ..models.settings import Settings
-from .database import connect, text_list, text_literal
+from .database import connect, parquet, text_literal
 from .inventory import Inventory
 from .relations import CHAIN, read
 
@@ -34,6 +34,7 @@ _STEPS = ("loaded_spans", "repeated_spans", "span_classes", "tree_spans", "model
 _AFTER_GROUPS = ("aggregate_candidates", "wrappers", "members", "requests", "owners")
 _MOST_TOKENS = 10**15
 """What a larger count is read as, so that no sum of counts overflows; calls.sql prices no such call."""
+_MOST_TWIN_ROUNDS = 50
 _TYPES = {"string": "varchar", "int64": "bigint", "double": "double", "bool": "boolean"}
 
 
@@ -108,7 +109,7 @@ def _derive(
     for name in _AFTER_GROUPS:
         _table(con, name, day)
     load_prices(con, rules)
-    for name in ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans"):
+    for name in ("calls", "traces", "run_claims", "agent_runs", "outcomes", "evals", "unbilled_spans"):
         _table(con, name, day)
 
 
@@ -118,13 +119,16 @@ def _table(con: duckdb.DuckDBPyConnection, name: str, day: date, file: str | Non
 
 
 def _group_candidates(con: duckdb.DuckDBPyConnection, day: date) -> None:
-    """Pairs by id and nesting first; overlapping twins only between the groups those leave."""
+    """Pairs by id and nesting first; then overlapping twins between the groups those leave, round by round."""
     _table(con, "same_request", day)
-    con.execute("create or replace view pairs as from same_request")
-    _table(con, "nested_groups", day, "call_groups")
-    _table(con, "overlapping_twins", day)
-    con.execute("create or replace view pairs as from same_request union all from overlapping_twins")
+    con.execute("create or replace table pairs as from same_request")
     _table(con, "groups", day, "call_groups")
+    for _ in range(_MOST_TWIN_ROUNDS):
+        _table(con, "overlapping_twins", day)
+        found = con.execute("insert into pairs from overlapping_twins").fetchall()
+        if found == [(0,)]:
+            break
+        _table(con, "groups", day, "call_groups")
 
 
 def load_prices(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
@@ -172,13 +176,17 @@ def _source(
         count = values.get(column, column)
         values[column] = f"case when {count} > {_MOST_TOKENS} then {_MOST_TOKENS} else {count} end"
     replaced = [f"{value} as {column}" for column, value in values.items()]
+    relation, added = parquet(con, files, schema.append(DAY).empty_table())
     con.execute(
         f"""
         create or replace view {name} as
-        select * {f"replace ({', '.join(replaced)})" if replaced else ""},
-            cast(file_index as bigint) * 4294967296 + file_row_number as sid
-        from read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}},
-            union_by_name = true)
+        with whole as (
+            select *{added},
+                cast(file_index as bigint) * 4294967296 + file_row_number as sid
+            from {relation}
+        )
+        select * {f"replace ({', '.join(replaced)})" if replaced else ""}
+        from whole
         """
     )
 

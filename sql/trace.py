@@ -50,7 +50,8 @@ _TOTALS = """
     select
         count(*) as calls,
         sum(cost_usd) as cost_usd,
-        count(*) filter (cost_usd is null) as unpriced_calls
+        count(*) filter (cost_usd is null) as unpriced_calls,
+        (select sum(unexplained_usd) from agent_runs where trace_id = $trace_id) as unexplained_usd
     from calls
     where trace_id = $trace_id
 """

@@ -37,7 +37,7 @@ from .answers import (
     RollupInfo,
     TraceView,
 )
-from .database import connect, rows, text_list
+from .database import connect, parquet, rows, text_list
 from .derive import Rules, empty_relation
 from .inventory import Inventory, mart_days
 from .materialise import fresh, refresh_days
@@ -290,7 +290,10 @@ def _view(
     con: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], select: str, conditions: Sequence[str] = ()
 ) -> None:
     """A view over Parquet files, or over no rows of the right columns."""
-    if files:
+    if files and name in TABLES:
+        source, added = parquet(con, files, empty_relation(name))
+        select += added
+    elif files:
         source = f"read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}})"
     else:
         con.register(f"no_{name}", empty_relation(name))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from genai_prices import Usage, calc_price
 from support import captures
@@ -150,6 +151,41 @@ def true_cost(row: dict[str, Any], call: dict[str, Any]) -> Decimal:
         price_context={"service_tier": row["service_tier"].lower()} if row.get("service_tier") else None,
     )
     return price.total_price.quantize(Decimal("1e-9"), ROUND_HALF_UP)
+
+
+OWNERS = ("user_id", "customer_id", "feature", "session_id")
+
+
+def test_owners_are_recovered_wherever_a_span_of_the_trace_tells_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dimension that all spans of a trace agree on reaches each of its calls; no other value ever does."""
+    lines = [f"{'capture':36} {'calls':>5}" + "".join(f" {owner:>14}" for owner in OWNERS)]
+    for name in captures.names():
+        folder = tmp_path / name
+        inventory = captures.land(folder, [captures.requests(name)])
+        told: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for paths in inventory.files["spans"].values():
+            for path in paths:
+                for span in pq.read_table(path, columns=["trace_id", *OWNERS]).to_pylist():
+                    for owner in OWNERS:
+                        told[span["trace_id"], owner] |= {span[owner]} - {None}
+        calls = captures.derive(folder, inventory)["calls"].to_pylist()
+        row = f"{name:36} {len(calls):5}"
+        for owner in OWNERS:
+            for call in calls:
+                words = told[call["trace_id"], owner]
+                assert call[owner] in words or not words or (call[owner] is None and len(words) > 1), (
+                    name,
+                    owner,
+                    call,
+                )
+            found = sum(call[owner] is not None for call in calls)
+            possible = sum(bool(told[call["trace_id"], owner]) for call in calls)
+            row += f" {f'{found} of {possible}':>14}"
+        lines.append(row)
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))  # noqa: T201  (the table is this test's result)
 
 
 def test_all_captures_in_one_lake_count_the_same(

@@ -59,7 +59,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsysbinary: pytest.Ca
 # Help
 
 
-COMMANDS = ("serve", "rollup", "trace", "sql", "refresh", "doctor", "prices", "reprice", "demo")
+COMMANDS = ("serve", "rollup", "trace", "sql", "refresh", "doctor", "prices", "reprice", "outcomes", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

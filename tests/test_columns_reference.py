@@ -10,7 +10,6 @@ import ast
 import base64
 import json
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -26,6 +25,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
+from llmcost.cli.demo_send import delimited
 from llmcost.ingest.columns import Decoded, Decoder
 from llmcost.ingest.wire import Signal
 from llmcost.models import conventions, schema
@@ -159,6 +159,21 @@ def as_words(value: Any) -> list[str]:
     return [item if isinstance(item, str) else json.dumps(item) for item in listed if item is not None]
 
 
+def as_scores(values: dict[str, Any], operation: str | None) -> str | None:
+    """The scores of Braintrust and Phoenix that the captures hold; the other shapes have tests of their own."""
+    found = []
+    for key, name in (("braintrust.scores", None), ("output.value", "name")):
+        try:
+            told = json.loads(text_of(values.get(key)) or "null")
+        except ValueError:
+            continue
+        if name is None and isinstance(told, dict):
+            found += [{"name": key, "score": json.dumps(value), "label": None} for key, value in told.items()]
+        elif isinstance(told, list) and (operation or "").lower() == "evaluator":
+            found += [{"name": one["name"], "score": json.dumps(one["score"]), "label": one["label"]} for one in told]
+    return json.dumps(found, separators=(",", ":")) if found else None
+
+
 READERS = {pa.int64(): as_count, pa.float64(): as_number, pa.bool_(): as_truth}
 
 
@@ -198,6 +213,7 @@ def promoted(attributes: list[tuple[str, Any]]) -> tuple[dict[str, Any], list[tu
             if whole:
                 taken.add(spelling.key)
             break
+    row["evaluation_scores"] = as_scores(values, row["operation"])
     row["usage_source"] = sources.get("input_tokens", sources.get("output_tokens"))
     row["cost_source"] = sources.get("reported_cost_usd")
     last = {key: index for index, (key, _) in enumerate(attributes)}
@@ -265,22 +281,6 @@ def decode(*bodies: tuple[Signal, bytes]) -> Decoded:
 # --- Captures ---------------------------------------------------------------------------------------------
 
 
-def messages(path: Path) -> Iterator[bytes]:
-    """The length-delimited requests of a capture."""
-    recorded, at = path.read_bytes(), 0
-    while at < len(recorded):
-        size = shift = 0
-        while True:
-            octet = recorded[at]
-            at += 1
-            size |= (octet & 0x7F) << shift
-            shift += 7
-            if octet < 0x80:
-                break
-        yield recorded[at : at + size]
-        at += size
-
-
 def python_value(value: AnyValue) -> Any:
     held = value.WhichOneof("value")
     if held == "array_value":
@@ -330,7 +330,7 @@ def sent_logs(bodies: list[bytes]) -> list[Sent]:
 
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name.removesuffix(".bin"))
 def test_every_capture_decodes_as_the_plain_loop_does(path: Path) -> None:
-    bodies = list(messages(path))
+    bodies = list(delimited(path.read_bytes()))
     signal = Signal.LOGS if path.name.endswith(".logs.bin") else Signal.TRACES
     decoded = decode(*((signal, body) for body in bodies))
     assert decoded.undecodable == []

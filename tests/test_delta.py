@@ -18,6 +18,7 @@ from llmcost.ingest import delta
 from llmcost.ingest.delta import LandedTable, landed_tables
 from llmcost.models.lake import Lake
 from llmcost.models.schema import DAY, SPANS, TEXT_MAP, TIMESTAMP
+from llmcost.sql import Warehouse
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -150,3 +151,34 @@ def test_a_half_written_file_matches_no_glob(lake: Lake, monkeypatch: pytest.Mon
     (file,) = spans.write(rows(NOON))
     assert [f".{file.path.name}"] == seen
     assert [file.path] == list(lake.table("spans").glob("day=*/*.parquet"))
+
+
+def test_a_lake_of_an_older_program_gets_the_columns_that_came_since(lake: Lake) -> None:
+    """Landing adds them; what was landed without them is NULL, for derivation and for SQL, in any order of files."""
+    older = pa.schema([field for field in SPANS if not field.name.startswith("evaluation_")])
+    early = LandedTable(lake, "spans", older, "started_at")
+    bare = rows(NOON, NOON - timedelta(days=1)).drop_columns(
+        [name for name in SPANS.names if name not in older.names]
+    )
+    early.commit(early.write(bare), receiver_id="r", number=1)
+    warehouse = Warehouse(lake.root, now=lambda: NOON)
+    assert warehouse.sql("select evaluation_scores from spans").column(0).null_count == 2
+    assert warehouse.refresh().days == 2
+
+    spans, _ = landed_tables(lake)
+    both = DeltaTable(lake.table("spans"))
+    assert set(SPANS.names) <= {field.name for field in both.schema().fields}
+    again, _ = landed_tables(lake)
+    assert DeltaTable(lake.table("spans")).version() == both.version()
+    landed = rows(NOON)
+    at = landed.column_names.index("evaluation_scores")
+    landed = landed.set_column(at, "evaluation_scores", pa.array(['[{"name":"kind","score":"1","label":null}]']))
+    again.commit(again.write(landed), receiver_id="r", number=2)
+    early.commit(early.write(bare), receiver_id="still the older program", number=1)
+
+    assert spans.landed_number("r") == 2
+    assert warehouse.sql("select evaluation_scores from spans").column(0).null_count == 4
+    assert warehouse.sql("select evaluation_name, score from evals").to_pylist() == [
+        {"evaluation_name": "kind", "score": 1.0}
+    ]
+    assert DeltaTable(lake.table("spans")).to_pyarrow_table().num_rows == 5

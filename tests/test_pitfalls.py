@@ -78,14 +78,18 @@ def test_02_of_framework_and_sdk_span_the_one_with_cache_detail_wins(lands: Land
 
 
 def test_03_what_an_aggregate_says_is_shown_beside_its_calls(lands: Lands) -> None:
-    """The agent's own figure is neither hidden nor added: it stands in unbilled_spans."""
-    lands(
+    """The agent's own figure is neither hidden nor added: it stands in unbilled_spans, the difference on the run."""
+    (only,) = lands(
         SpanOf("t", "agent", attributes={**AGENT, "gen_ai.usage.input_tokens": 5000, "gen_ai.usage.cost": 0.01}),
         call("t", "llm", parent="agent", input=1000, output=100),
     )
-    (row,) = lands.lake.warehouse.sql("from unbilled_spans").to_pylist()  # type: ignore[attr-defined]
+    warehouse = lands.lake.warehouse  # type: ignore[attr-defined]
+    (row,) = warehouse.sql("from unbilled_spans").to_pylist()
+    (run,) = warehouse.sql("from agent_runs").to_pylist()
 
     assert (row["input_tokens"], row["reported_cost_usd"]) == (5000, Decimal("0.01"))
+    assert run["cost_usd"] == only["cost_usd"] == mini(1000, 100)
+    assert run["unexplained_usd"] == Decimal("0.01") - mini(1000, 100)
 
 
 def test_04_gateway_and_sdk_spans_merge_and_keep_both_sides_owners(lands: Lands) -> None:

@@ -1,23 +1,38 @@
 -- One row per run of an agent: its calls from first to last, those of its sub-agents included.
+-- What its own spans report beyond these calls is unexplained_usd: a figure of its own, in no cost (run_claims).
 -- grain: one row per agent_run_id, on the day its first call started
--- reads: calls
+-- reads: calls, run_claims
+with
+
+claims as (
+    select
+        agent_run_id,
+        sum(unexplained_usd) as unexplained_usd,
+    from run_claims
+    group by agent_run_id
+)
+
 select
-    min(day) as day, -- UTC day of the first call
-    agent_run_id, -- id given by the application, else the outermost agent span's id
-    arg_min(agent_name, started_at) as agent_name, -- agent at the top of the run
-    arg_min(trace_id, started_at) as trace_id, -- trace of the first call
-    min(started_at) as started_at, -- start of the first call, UTC
-    max(ended_at) as ended_at, -- end of the last call, UTC
+    min(calls.day) as day, -- UTC day of the first call
+    calls.agent_run_id, -- id given by the application, else the outermost agent span's id
+    arg_min(calls.agent_name, calls.started_at) as agent_name, -- agent at the top of the run
+    arg_min(calls.trace_id, calls.started_at) as trace_id, -- trace of the first call
+    min(calls.started_at) as started_at, -- start of the first call, UTC
+    max(calls.ended_at) as ended_at, -- end of the last call, UTC
     count(*) as calls, -- billable requests
-    count(*) filter (status = 'ERROR') as failed_calls, -- requests that failed
-    count(*) filter (cost_usd is null) as unpriced_calls, -- requests of unknown cost
-    sum(input_tokens) as input_tokens, -- everything sent, tokens
-    sum(output_tokens) as output_tokens, -- everything generated, tokens
-    sum(cost_usd) as cost_usd, -- booked cost of the priced calls, USD; NULL when none is priced
-    arg_min(user_id, started_at) as user_id, -- first user
-    arg_min(customer_id, started_at) as customer_id, -- first customer
-    arg_min(feature, started_at) as feature, -- first feature
+    count(*) filter (calls.status = 'ERROR') as failed_calls, -- requests that failed
+    count(*) filter (calls.cost_usd is null) as unpriced_calls, -- requests of unknown cost
+    sum(calls.input_tokens) as input_tokens, -- everything sent, tokens
+    sum(calls.output_tokens) as output_tokens, -- everything generated, tokens
+    sum(calls.cost_usd) as cost_usd, -- booked cost of the priced calls, USD; NULL when none is priced
+    cast(any_value(claims.unexplained_usd) as decimal(18, 9))
+        as unexplained_usd, -- reported by its agent or workflow span beyond the calls, USD; NULL when it reports nothing
+    arg_min(calls.user_id, calls.started_at) as user_id, -- first user
+    arg_min(calls.customer_id, calls.started_at) as customer_id, -- first customer
+    arg_min(calls.feature, calls.started_at) as feature, -- first feature
 from calls
-where agent_run_id is not null
-group by agent_run_id
-order by min(calls.started_at), agent_run_id
+left join claims
+    on calls.agent_run_id = claims.agent_run_id
+where calls.agent_run_id is not null
+group by calls.agent_run_id
+order by min(calls.started_at), calls.agent_run_id

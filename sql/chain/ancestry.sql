@@ -6,6 +6,7 @@ with recursive climbed as (
         sid,
         parent_sid as ancestor_sid,
         1 as distance,
+        false as crosses_work,
     from model_spans
     where parent_sid is not null
 
@@ -15,6 +16,7 @@ with recursive climbed as (
         climbed.sid,
         tree_spans.parent_sid as ancestor_sid,
         climbed.distance + 1 as distance,
+        climbed.crosses_work or tree_spans.class in ('agent', 'tool') as crosses_work,
     from climbed
     inner join tree_spans
         on climbed.ancestor_sid = tree_spans.sid
@@ -26,4 +28,5 @@ select
     sid,
     ancestor_sid,
     distance,
+    crosses_work, -- an agent or a tool stands between: the span is work done inside the ancestor, not its echo
 from climbed

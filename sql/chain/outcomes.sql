@@ -1,4 +1,5 @@
--- What was said about how work ended: every outcome.<name> told that day by a span, a span event or a log.
+-- What was said about how work ended: every outcome.<name> told that day by a span, a span event, a log
+-- or a file.
 -- A later row for the same trace and outcome revises an earlier one; readers take the latest.
 -- grain: one row per telling of one outcome
 -- reads: source_spans, source_events
@@ -79,7 +80,7 @@ select distinct
     ) as value_usd, -- what it is worth, USD; NULL when not told
     observed_at, -- when it was told, UTC
     received_at, -- when it was acknowledged, UTC
-    carrier, -- span, span_event or log
+    carrier, -- span, span_event, log or file
 from named
 where
     word in ('true', '1', 'yes', 'pass', 'passed', 'success', 'succeeded', 'false', '0', 'no', 'fail', 'failed', 'failure')

@@ -44,7 +44,8 @@ nested as (
     inner join candidates as outers
         on ancestry.ancestor_sid = outers.sid
     where
-        (
+        not ancestry.crosses_work
+        and (
             (outers.input_size = inners.input_size and outers.output_size = inners.output_size)
             or (
                 outers.scope_name is distinct from inners.scope_name

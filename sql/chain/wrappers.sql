@@ -22,7 +22,8 @@ around as (
     inner join model_spans as inners
         on ancestry.sid = inners.sid
     where
-        inners.class in ('model_call', 'unmarked')
+        not ancestry.crosses_work
+        and inners.class in ('model_call', 'unmarked')
         and (inners.scope_name is distinct from bare.scope_name or (ancestry.distance = 1 and inners.has_usage))
 ),
 

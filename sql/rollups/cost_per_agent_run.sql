@@ -1,9 +1,18 @@
 -- What one run of an agent costs: the middle, the tail, and the run that went away with the money.
 -- A runaway is a run that cost more than ten times its agent's median.
 -- grain: one row per agent
--- reads: calls
+-- reads: calls, agent_runs
 -- group_by: feature, customer_id, team, org, prompt_version, deployment, service_name, traffic_type
 with
+
+claims as (
+    select
+        agent_run_id,
+        sum(unexplained_usd) as unexplained_usd,
+    from agent_runs
+    where unexplained_usd is not null
+    group by agent_run_id
+),
 
 runs as (
     select
@@ -23,6 +32,23 @@ runs as (
         agent_run_id
 ),
 
+-- a run that the grouping splits says it once, where most of it was spent
+explained as (
+    select
+        runs.*,
+        case
+            when
+                row_number() over (
+                    partition by runs.agent_run_id
+                    order by runs.cost_usd desc nulls last, runs.calls desc{% for name in group_by %}, runs.{{ name }}{% endfor %}
+                ) = 1
+                then claims.unexplained_usd
+        end as unexplained_usd,
+    from runs
+    left join claims
+        on runs.agent_run_id = claims.agent_run_id
+),
+
 spread as (
     select
         {% if by %}{{ by }},{% endif %}
@@ -37,7 +63,8 @@ spread as (
         arg_max(run_id, (cost_usd, run_id)) filter (run_id is not null) as dearest_run_id,
         sum(cost_usd) as cost_usd,
         sum(unpriced_calls)::bigint as unpriced_calls,
-    from runs
+        sum(unexplained_usd) as unexplained_usd,
+    from explained
     group by all
 ),
 
@@ -73,6 +100,7 @@ select
     coalesce(runaways.runaway_runs, 0) as runaway_runs, -- runs over ten times the median
     spread.cost_usd, -- booked cost of all runs, USD; NULL when none is known
     spread.unpriced_calls, -- calls of unknown cost, not in cost_usd
+    spread.unexplained_usd, -- what the agents report beyond these calls, not in cost_usd, USD; empty when they report nothing
 from spread
 left join runaways
     on spread.agent_name = runaways.agent_name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from llmcost.cli.demo_send import delimited
 from llmcost.ingest.columns import Decoder
 from llmcost.ingest.wire import Signal
 from llmcost.models import conventions
@@ -41,28 +42,14 @@ def names() -> list[str]:
     return sorted(path.name.removesuffix(".truth.jsonl") for path in FOLDER.glob("*.truth.jsonl"))
 
 
-def messages(path: Path) -> Iterator[bytes]:
-    """The varint-delimited messages of one recording."""
-    data, at = path.read_bytes(), 0
-    while at < len(data):
-        size = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        yield data[at : at + size]
-        at += size
-
-
 def requests(name: str, *, logs: bool = False) -> list[RawRequest]:
     """The capture's requests in order of arrival."""
-    found = [RawRequest(Signal.TRACES, RECEIVED_AT_US, body) for body in messages(FOLDER / f"{name}.bin")]
+    found = [
+        RawRequest(Signal.TRACES, RECEIVED_AT_US, body) for body in delimited((FOLDER / f"{name}.bin").read_bytes())
+    ]
     recorded_logs = FOLDER / f"{name}.logs.bin"
     if logs and recorded_logs.exists():
-        found += [RawRequest(Signal.LOGS, RECEIVED_AT_US, body) for body in messages(recorded_logs)]
+        found += [RawRequest(Signal.LOGS, RECEIVED_AT_US, body) for body in delimited(recorded_logs.read_bytes())]
     return found
 
 

@@ -150,12 +150,20 @@ def _money(lake: Lake, inventory: Inventory, rules: Rules, now: datetime) -> Ite
             coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) filter (cost_usd is null), 0)::bigint
                 as tokens,
             list(distinct model) filter (unpriced_reason = 'model_not_in_price_book') as models,
+            list(distinct price_book order by price_book) as books,
             {shares}
         from read_parquet($files)
     """
     with fresh(lake, inventory, rules, days, now=now) as marts, connect() as con:
         found = rows(con, query, {"files": [str(marts.lake.mart_file("calls", day)) for day in days]})[0]
     yield Finding("calls", "ok", f"{found['calls']:,} calls, ${found['cost_usd']:,.2f}, each request counted once")
+    if older := [book for book in found["books"] or () if book != rules.book.name]:
+        yield Finding(
+            "price book",
+            "ok",
+            f"days are booked under {', '.join(older)}; the current book is {rules.book.name}",
+            "see what the current one would change: llmcost reprice --since 30d",
+        )
     if found["unpriced"]:
         named = f": {', '.join(sorted(found['models'])[:5])}" if found["models"] else ""
         yield Finding(

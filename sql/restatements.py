@@ -5,6 +5,7 @@ One line of JSON a day in the lake's prices/restatements.jsonl, one append a ref
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -76,7 +77,8 @@ def _append(path: Path, lines: bytes) -> None:
         is_new = not path.exists()
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(handle, lines)
+            if os.write(handle, lines) < len(lines):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(handle)
         finally:
             os.close(handle)

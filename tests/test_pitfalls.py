@@ -351,15 +351,18 @@ def test_24_a_stream_without_usage_is_unknown(lands: Lands) -> None:
 
 
 def test_25_a_booked_cost_names_its_price_book(lands: Lands) -> None:
-    """A changed layer is another book: the days are made again under its name, not silently."""
+    """A changed layer is another book: the days are made again under its name, and the change is told."""
     before = lands(call("t", "llm", input=1000, output=100))[0]["price_book"]
     prices = lands.lake.lake.prices / "own.toml"  # type: ignore[attr-defined]
     prices.write_text('[[list]]\nmodel = "gpt-4o-mini*"\ninput = 1\noutput = 2\n')
+    (told,) = lands.lake.warehouse.ask("cost-per-feature").restated  # type: ignore[attr-defined]
     (after,) = lands(call("u", "other", "acme", provider="acme", at=NOON - timedelta(days=3)))[1:]
 
     assert before == "genai-prices 0.2.3"
     assert after["price_book"].startswith("genai-prices 0.2.3+")
     assert after["cost_usd"] == mtok("1", 1000) + mtok("2", 100)
+    assert (told.book_before, told.book_after) == (before, after["price_book"])
+    assert (told.cost_before, told.cost_after) == (mini(1000, 100), after["cost_usd"])
 
 
 def test_26_contract_and_list_stand_side_by_side(lands: Lands) -> None:

@@ -13,7 +13,8 @@ from support.lakes import NOW, SmallLake
 from support.spans import NOON, call
 
 from llmcost.models import prices
-from llmcost.models.errors import PriceBookError, UsageError
+from llmcost.models.errors import LakeNotWritable, PriceBookError, UsageError
+from llmcost.sql import materialise
 from llmcost.sql.answers import Restatement
 
 DAY = timedelta(days=1)
@@ -132,6 +133,54 @@ def test_an_edit_that_changes_no_cost_is_not_told(lake: SmallLake) -> None:
     assert lake.warehouse.refresh().restated == ()
     assert {book for _, book in booked(lake)} != {"genai-prices 0.2.3"}
     assert recorded(lake) == []
+
+
+def test_what_was_restated_before_a_failure_is_recorded(
+    lake: SmallLake, upgrade: Upgrade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first day is replaced, the second cannot be derived: the first one's line stands."""
+    (lake.lake.prices / "own.toml").write_text(DEARER)
+    derived_day = materialise.derived_day
+
+    def fail_on_the_second(day: date, *rest: object) -> object:
+        if day == NOON.date():
+            raise KeyboardInterrupt
+        return derived_day(day, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(materialise, "derived_day", fail_on_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        lake.warehouse.refresh()
+
+    assert [row["day"] for row in recorded(lake)] == ["2026-11-17"]
+    monkeypatch.undo()
+    assert [str(each.day) for each in lake.warehouse.refresh().restated] == ["2026-11-20"]
+    assert [row["day"] for row in recorded(lake)] == ["2026-11-17", "2026-11-20"]
+
+
+def test_a_lake_that_may_not_be_written_is_answered_and_restates_nothing(
+    lake: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer has the new prices, from a passing copy; the lake's days stay as they were booked."""
+    (lake.lake.prices / "own.toml").write_text(DEARER)
+    write = materialise._write
+
+    def refuse(con: object, name: str, day: date, target: Path, stamp: str) -> None:
+        if target.is_relative_to(lake.lake.root):
+            raise LakeNotWritable("read-only")
+        write(con, name, day, target, stamp)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(materialise, "_write", refuse)
+    answer = lake.warehouse.ask("cost-per-feature")
+
+    assert (answer.coverage.cost_usd, answer.restated, recorded(lake)) == (Decimal(2), (), [])
+
+
+def test_doctor_names_the_older_books(lake: SmallLake, upgrade: Upgrade) -> None:
+    """And how to see what the current one would change."""
+    upgrade()
+    (finding,) = (found for found in lake.warehouse.doctor() if found.check == "price book")
+
+    assert finding.message == "days are booked under genai-prices 0.2.3; the current book is genai-prices 9.9.9"
 
 
 def test_reprice_shows_the_difference_and_writes_nothing(lake: SmallLake, upgrade: Upgrade) -> None:

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -235,13 +236,14 @@ def _line(name: str, row: dict[str, int] | Counter[str], why: str) -> str:
     ).rstrip()
 
 
-def test_the_receiver_lands_what_the_decoder_reads(compared: dict[str, Comparison], tmp_path: Path) -> None:
-    """All recordings sent over gRPC to a real server and its worker give the same calls and the same money."""
-    with Server(tmp_path / "lake") as server:
+def test_two_receivers_land_what_the_decoder_reads(compared: dict[str, Comparison], tmp_path: Path) -> None:
+    """Recordings sent by turns to two real servers on one lake give the same calls and the same money."""
+    with Server(tmp_path / "lake") as one, Server(tmp_path / "lake") as other:
+        turns = cycle((one, other))
         for name in captures.names():
             for request in captures.requests(name):
-                server.send(request.body)
-        assert server.stop() == 0
+                next(turns).send(request.body)
+        assert (one.stop(), other.stop()) == (0, 0)
     warehouse = Warehouse(tmp_path / "lake", now=lambda: datetime(2026, 11, 23, tzinfo=UTC))
 
     apart = [call for comparison in compared.values() for call in comparison.calls]

@@ -52,7 +52,8 @@ def import_file(
         yield f"columns not used: {', '.join(filter(None, found.unused_columns))}"
     if found.faults:
         yield f"left out {len(found.faults):,} of {found.rows:,} rows: {_shown(found)}"
-    said = f"{len(found.outcomes):,} outcomes"
+    count = len(found.outcomes)
+    said = f"{count:,} outcome{'' if count == 1 else 's'}"
     if dry_run:
         yield f"{said} could be imported from {path}; nothing was written"
     elif import_outcomes(opened, found, now):

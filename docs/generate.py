@@ -27,8 +27,8 @@ DOCS = Path(__file__).parent
 HELP_WIDTH = "100"
 COMMANDS = (
     (), ("serve",), ("rollup",), ("trace",), ("sql",), ("refresh",), ("doctor",), ("prices",), ("prices", "show"),
-    ("prices", "unmatched"), ("prices", "check"), ("prices", "diff"), ("reprice",),
-    ("outcomes",), ("outcomes", "import"), ("demo",),
+    ("prices", "unmatched"), ("prices", "check"), ("prices", "diff"), ("reprice",), ("outcomes",),
+    ("outcomes", "import"), ("demo",),
 )  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def test_a_file_given_twice_changes_nothing(lake: SmallLake, run: Import, tmp_pa
 def test_rows_without_a_time_are_told_now_and_only_once(lake: SmallLake, run: Import, tmp_path: Path) -> None:
     """The clock is not part of what the file says."""
     path = csv_of(tmp_path, "outcome,succeeded,trace_id", f"resolved,true,{trace_id('a')}")
-    assert run(path)[1].startswith("imported 1 outcomes")
+    assert run(path)[1].startswith("imported 1 outcome ")
     assert run(path)[1].startswith("nothing to import")
 
 
@@ -160,7 +160,7 @@ def test_one_wrong_row_stops_the_import(lake: SmallLake, run: Import, tmp_path: 
     assert fault in err
     assert lake.warehouse.sql("from outcomes").num_rows == 0
     code, out, _ = run(path, "--skip-bad")
-    assert (code, "left out 1 of 2 rows" in out, fault in out, "imported 1 outcomes" in out) == (0, True, True, True)
+    assert (code, "left out 1 of 2 rows" in out, fault in out, "imported 1 outcome " in out) == (0, True, True, True)
 
 
 def test_a_dry_run_checks_and_writes_nothing(lake: SmallLake, run: Import, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def sql(
 ) -> None:
     """Ask anything in SQL, read-only.
 
-    Relations: calls, traces, agent_runs, outcomes, evals, unbilled_spans, spans, events.
+    Relations: calls, traces, agent_runs, outcomes, evals, unbilled_spans, unpriced_models, spans, events.
 
     \b
     Examples:

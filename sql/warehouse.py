@@ -167,7 +167,7 @@ class Warehouse:
         )
 
     def sql(self, query: str) -> pa.Table:
-        """Run one read-only query over calls, traces, agent_runs, outcomes, evals, unbilled_spans, spans, events.
+        """Run one read-only query over the marts, the views over them, spans and events.
 
         It can read nothing but the lake, and write nothing. Raises UsageError with DuckDB's own words.
         """

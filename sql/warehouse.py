@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from ..models.errors import UsageError
-from ..models.lake import MARTS, TABLES, Lake
+from ..models.lake import Lake
 from ..models.prices import PriceKey
 from ..models.schema import DIMENSIONS
 from ..models.settings import Settings
@@ -37,19 +37,16 @@ from .answers import (
     RollupInfo,
     TraceView,
 )
-from .database import connect, parquet, rows, text_list
-from .derive import Rules, empty_relation
+from .database import connect, rows
+from .derive import Rules
 from .inventory import Inventory, mart_days
 from .materialise import fresh, refresh_days
-from .relations import VIEWS, read
+from .session import lake_session, window_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import polars as pl
-
-_FILTERS = frozenset({*DIMENSIONS, "provider", "model", "operation", "status", "service_name", "cost_basis"})
-"""Columns of `calls` that --where may name."""
 
 Progress = Callable[[int, int], None]
 
@@ -105,7 +102,7 @@ class Warehouse:
         info = catalogue.find(name, self.lake)
         text = catalogue.render(info, by, group_by)
         asked = window(since, until, now=self._now(), tz=zone(tz))
-        with self._open(asked, tz, where or {}, progress) as (con, restated):
+        with self._open(asked, tz, where, progress) as (con, restated):
             try:
                 table = con.sql(text).to_arrow_table()
             except duckdb.Error as error:
@@ -127,11 +124,9 @@ class Warehouse:
         files = [str(self.lake.mart_file("calls", day)) for day in days]
         calls, cost = 0, Decimal(0)
         if files:
-            with duckdb.connect() as con:
-                row = con.execute(
-                    "select count(*), coalesce(sum(cost_usd), 0) from read_parquet(?)", [files]
-                ).fetchall()
-            calls, cost = row[0]
+            query = "select count(*) as calls, coalesce(sum(cost_usd), 0) as cost from read_parquet($files)"
+            with connect() as con:
+                calls, cost = rows(con, query, {"files": files})[0].values()
         return RefreshReport(len(days), refreshed.days, calls, cost, time.monotonic() - begun, refreshed.restated)
 
     def reprice(
@@ -171,7 +166,7 @@ class Warehouse:
 
         It can read nothing but the lake, and write nothing. Raises UsageError with DuckDB's own words.
         """
-        with self._open(None, "UTC", {}, None) as (con, _):
+        with self._open() as (con, _):
             try:
                 statements = con.extract_statements(query)
                 if len(statements) != 1 or statements[0].type is not duckdb.StatementType.SELECT:
@@ -200,7 +195,7 @@ class Warehouse:
         """What is wrong with the price files at `path`, and what each entry is about in this lake."""
         from .pricefiles import check  # noqa: PLC0415
 
-        with self._open(None, "UTC", {}, None) as (con, _):
+        with self._open() as (con, _):
             return check(con, path)
 
     def diff_prices(self, old: Path | None, new: Path, models: Sequence[str] = ()) -> pa.Table:
@@ -212,7 +207,7 @@ class Warehouse:
 
         keys = [PriceKey(None, model, None, None, None, None) for model in models]
         if not keys:
-            with self._open(None, "UTC", {}, None) as (con, _):
+            with self._open() as (con, _):
                 keys = models_of(con)
         return diff(keys, old, new, self._now())
 
@@ -224,89 +219,24 @@ class Warehouse:
 
     @contextmanager
     def _open(
-        self, asked: Window | None, tz: str, where: Mapping[str, str], progress: Progress | None
+        self,
+        asked: Window | None = None,
+        tz: str = "UTC",
+        where: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
     ) -> Iterator[tuple[duckdb.DuckDBPyConnection, tuple[Restatement, ...]]]:
-        """A connection with the relations over fresh marts; calls are those of the window and filters.
-
-        With it, what making those marts restated.
-        """
+        """A session over fresh marts, and what making those marts restated."""
         inventory, rules = Inventory.take(self.lake), Rules.load(self.lake, self.settings)
         lookback = timedelta(days=self.settings.deriving.lookback_days)
         known = sorted({*inventory.days(), *mart_days(self.lake, "calls")})
         days = [day for day in known if asked is None or asked.first_day <= day <= asked.last_day + lookback]
         with fresh(self.lake, inventory, rules, days, progress, now=self._now()) as marts:
-            con = connect()
-            try:
-                _relations(con, marts.lake, days, asked=asked, tz=tz, where=where)
-                if asked is None:
-                    landed = {name: [path for day in days for path in inventory.on(name, day)] for name in TABLES}
-                    for name, files in landed.items():
-                        _view(con, name, files, "select *")
-                    files_of_marts = [marts.lake.mart_file(name, day) for name in MARTS for day in days]
-                    _lock(con, [*files_of_marts, *(path for files in landed.values() for path in files)])
+            if asked is None:
+                opened = lake_session(marts.lake, inventory, days)
+            else:
+                opened = window_session(marts.lake, days, asked, tz=tz, where=where or {})
+            with opened as con:
                 yield con, marts.restated
-            finally:
-                con.close()
-
-
-def _relations(
-    con: duckdb.DuckDBPyConnection,
-    lake: Lake,
-    days: Sequence[date],
-    *,
-    asked: Window | None,
-    tz: str,
-    where: Mapping[str, str],
-) -> None:
-    """Create calls (of the window and filters) and the other relations (of `days`) as views."""
-    for column in where.keys() - _FILTERS:
-        raise UsageError(f'--where "{column}": accepted are {", ".join(sorted(_FILTERS))}')
-    variables: dict[str, object] = {"tz": tz, **{f"where_{column}": value for column, value in where.items()}}
-    if asked:
-        variables |= {"since": asked.since, "until": asked.until}
-    for name, value in variables.items():
-        con.execute(f"set variable {name} = $value", {"value": value})
-    conditions = ["started_at >= getvariable('since') and started_at < getvariable('until')"] if asked else []
-    conditions += [f"{column} = getvariable('where_{column}')" for column in where]
-    select = """
-        select
-            *,
-            cast(timezone(getvariable('tz'), started_at) as date) as local_day,
-            strftime(timezone(getvariable('tz'), started_at), '%Y-%m-%dT%H') as local_hour
-    """
-    of_the_window = [day for day in days if asked is None or day <= asked.last_day]
-    for name in MARTS:
-        chosen = of_the_window if name == "calls" else days
-        files = [path for day in chosen if (path := lake.mart_file(name, day)).exists()]
-        if name == "calls":
-            _view(con, name, files, select, conditions)
-        else:
-            _view(con, name, files, "select *")
-    for path in sorted(VIEWS.glob("*.sql")):
-        con.execute(f"create temp view {path.stem} as {read(path).text}")
-
-
-def _view(
-    con: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], select: str, conditions: Sequence[str] = ()
-) -> None:
-    """A view over Parquet files, or over no rows of the right columns."""
-    if files and name in TABLES:
-        source, added = parquet(con, files, empty_relation(name))
-        select += added
-    elif files:
-        source = f"read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}})"
-    else:
-        con.register(f"no_{name}", empty_relation(name))
-        source = f"no_{name}"
-    condition = f"where {' and '.join(conditions)}" if conditions else ""
-    con.execute(f"create temp view {name} as {select} from {source} {condition}")
-
-
-def _lock(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
-    """From here on the connection reads these files, and nothing else of the machine."""
-    con.execute("set allowed_paths = $paths", {"paths": list(map(str, files))})
-    con.execute("set enable_external_access = false")
-    con.execute("set lock_configuration = true")
 
 
 def _dimensions_of(info: RollupInfo, group_by: Sequence[str]) -> tuple[str, ...]:

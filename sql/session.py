@@ -1,0 +1,112 @@
+"""One question's connection: the lake's relations as views over marts that are fresh.
+
+What a user types reaches it as values of session variables, never as SQL text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from types import MappingProxyType
+
+import duckdb
+
+from ..models.errors import UsageError
+from ..models.lake import MARTS, TABLES, Lake
+from ..models.schema import DIMENSIONS
+from ..models.windows import Window
+from .database import connect, parquet, text_list
+from .derive import empty_relation
+from .inventory import Inventory
+from .relations import VIEWS, read
+
+FILTERS = frozenset({*DIMENSIONS, "provider", "model", "operation", "status", "service_name", "cost_basis"})
+"""Columns of `calls` that --where may name."""
+
+
+@contextmanager
+def window_session(
+    lake: Lake, days: Sequence[date], asked: Window, *, tz: str, where: Mapping[str, str]
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Relations over the marts of `days`; calls are those of the window that match `where`.
+
+    Raises UsageError for a filter that `calls` does not have.
+    """
+    with connect() as con:
+        _relations(con, lake, days, asked=asked, tz=tz, where=where)
+        yield con
+
+
+@contextmanager
+def lake_session(lake: Lake, inventory: Inventory, days: Sequence[date]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """All relations of the lake, landed tables too; the connection can read nothing else and write nothing."""
+    with connect() as con:
+        _relations(con, lake, days)
+        landed = {name: [path for day in days for path in inventory.on(name, day)] for name in TABLES}
+        for name, files in landed.items():
+            _view(con, name, files, "select *")
+        marts = [lake.mart_file(name, day) for name in MARTS for day in days]
+        _lock(con, [*marts, *(path for files in landed.values() for path in files)])
+        yield con
+
+
+def _relations(
+    con: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    days: Sequence[date],
+    *,
+    asked: Window | None = None,
+    tz: str = "UTC",
+    where: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Create calls (of the window and filters) and the other relations (of `days`) as views."""
+    for column in where.keys() - FILTERS:
+        raise UsageError(f'--where "{column}": accepted are {", ".join(sorted(FILTERS))}')
+    variables: dict[str, object] = {"tz": tz, **{f"where_{column}": value for column, value in where.items()}}
+    if asked:
+        variables |= {"since": asked.since, "until": asked.until}
+    for name, value in variables.items():
+        con.execute(f"set variable {name} = $value", {"value": value})
+    conditions = ["started_at >= getvariable('since') and started_at < getvariable('until')"] if asked else []
+    conditions += [f"{column} = getvariable('where_{column}')" for column in where]
+    select = """
+        select
+            *,
+            cast(timezone(getvariable('tz'), started_at) as date) as local_day,
+            strftime(timezone(getvariable('tz'), started_at), '%Y-%m-%dT%H') as local_hour
+    """
+    of_the_window = [day for day in days if asked is None or day <= asked.last_day]
+    for name in MARTS:
+        chosen = of_the_window if name == "calls" else days
+        files = [path for day in chosen if (path := lake.mart_file(name, day)).exists()]
+        if name == "calls":
+            _view(con, name, files, select, conditions)
+        else:
+            _view(con, name, files, "select *")
+    for path in sorted(VIEWS.glob("*.sql")):
+        con.execute(f"create temp view {path.stem} as {read(path).text}")
+
+
+def _view(
+    con: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], select: str, conditions: Sequence[str] = ()
+) -> None:
+    """A view over Parquet files, or over no rows of the right columns."""
+    if files and name in TABLES:
+        source, added = parquet(con, files, empty_relation(name))
+        select += added
+    elif files:
+        source = f"read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}})"
+    else:
+        con.register(f"no_{name}", empty_relation(name))
+        source = f"no_{name}"
+    condition = f"where {' and '.join(conditions)}" if conditions else ""
+    con.execute(f"create temp view {name} as {select} from {source} {condition}")
+
+
+def _lock(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
+    """From here on the connection reads these files, and nothing else of the machine."""
+    con.execute("set allowed_paths = $paths", {"paths": list(map(str, files))})
+    con.execute("set enable_external_access = false")
+    con.execute("set lock_configuration = true")

@@ -30,7 +30,17 @@ from .database import connect, parquet, text_literal
 from .inventory import Inventory
 from .relations import CHAIN, read
 
-_STEPS = ("loaded_spans", "repeated_spans", "span_classes", "tree_spans", "model_spans", "ancestry", "candidates")
+_STEPS = (
+    "loaded_spans",
+    "repeated_spans",
+    "span_classes",
+    "tree_spans",
+    "told_spans",
+    "dumped_spans",
+    "model_spans",
+    "ancestry",
+    "candidates",
+)
 _AFTER_GROUPS = ("aggregate_candidates", "wrappers", "members", "requests", "owners")
 _MOST_TOKENS = 10**15
 """What a larger count is read as, so that no sum of counts overflows; calls.sql prices no such call."""

@@ -105,6 +105,81 @@ def test_litellm_2_proxy_knows_the_true_vendor(lands: Lands) -> None:
     assert (only["cost_usd"], only["cost_basis"], only["cache_read_tokens"]) == (Decimal("0.0042"), "reported", 400)
 
 
+def test_litellm_dumps_tell_the_requests_that_were_written_over(lands: Lands) -> None:
+    """Below an application's span the last call's usage stands on it; the others stand in dumps alone."""
+
+    def dump(span: str, at: int, provider: str, usage: dict[str, Any], **more: str) -> SpanOf:
+        attributes = {
+            f"llm.{provider}.usage": str(usage),
+            **{f"llm.{provider}.{key}": word for key, word in more.items()},
+        }
+        start = NOON + timedelta(seconds=at)
+        return SpanOf("t", span, "raw_gen_ai_request", "app", at=start, scope="litellm", attributes=attributes)
+
+    last = {
+        **gen_ai("chat"),
+        **usage(300, 30),
+        "gen_ai.response.model": "gpt-4o-mini",
+        "gen_ai.response.id": "chatcmpl-3",
+    }
+    anthropic = {
+        "input_tokens": 100,
+        "cache_read_input_tokens": 400,
+        "cache_creation_input_tokens": 0,
+        "output_tokens": 7,
+    }
+    calls = lands(
+        SpanOf("t", "app", "POST /chat", seconds=20, attributes={**last, "user.id": "ann"}),
+        dump(
+            "1",
+            1,
+            "openai",
+            {"prompt_tokens": 100, "completion_tokens": 10, "details": None},
+            id="chatcmpl-1",
+            model="gpt-4o-mini",
+        ),
+        dump("2", 2, "anthropic", anthropic, id="msg_2", model="claude-haiku-4-5"),
+        dump("3", 3, "openai", {"prompt_tokens": 300, "completion_tokens": 30}, id="chatcmpl-3", model="gpt-4o-mini"),
+    )
+
+    assert sorted((call["model"], *tokens(call)[:3], call["user_id"]) for call in calls) == [
+        ("claude-haiku-4-5", 500, 7, 400, "ann"),
+        ("gpt-4o-mini", 100, 10, None, "ann"),
+        ("gpt-4o-mini", 300, 30, None, "ann"),
+    ]
+
+
+def test_a_broken_count_in_a_dump_leaves_its_neighbours_whole(lands: Lands) -> None:
+    """Neither a number that overflows nor text that is no dictionary stops a day."""
+    texts = [
+        str({"prompt_tokens": 2**63 - 1, "completion_tokens": 2**63 - 1}),
+        "{'prompt_tokens': ",
+        "ModelResponse(1)",
+    ]
+    dumps = [
+        SpanOf("t", f"raw {n}", "raw_gen_ai_request", "app", scope="litellm", attributes={"llm.openai.usage": text})
+        for n, text in enumerate([*texts, str({"prompt_tokens": 5, "completion_tokens": 5})])
+    ]
+    calls = lands(SpanOf("t", "app", attributes={**gen_ai("chat"), **usage(5, 5)}), *dumps)
+
+    assert sorted(call["unpriced_reason"] or "priced" for call in calls) == ["priced", "usage_implausible"]
+
+
+def test_a_lone_litellm_dump_is_told_by_its_parent(lands: Lands) -> None:
+    """The usual shape: a request's span with its own dump below it."""
+    usage_text = str({"prompt_tokens": 999, "completion_tokens": 9})
+    (only,) = lands(
+        SpanOf(
+            "t", "request", "litellm_request", scope="litellm", attributes={**gen_ai("acompletion"), **usage(100, 10)}
+        ),
+        SpanOf(
+            "t", "raw", "raw_gen_ai_request", "request", scope="litellm", attributes={"llm.openai.usage": usage_text}
+        ),
+    )
+
+    assert tokens(only)[:2] == (100, 10)
+
+
 def test_pydantic_ai_1_sub_agents_repeat_their_parents_calls(lands: Lands) -> None:
     """`agent run` has no operation name and carries cumulative usage: never a call."""
     scope = "pydantic-ai"

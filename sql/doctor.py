@@ -11,13 +11,13 @@ from typing import Any
 import duckdb
 
 from ..models.lake import Lake
-from ..models.schema import DIMENSIONS
 from ..models.settings import Settings
 from .answers import Finding
 from .database import connect, rows, text_list
 from .derive import Rules
 from .inventory import Inventory
 from .materialise import dirty_days, fresh
+from .session import coverage, lake_session
 
 _QUIET = timedelta(minutes=15)
 _OWNERS = ("user_id", "customer_id", "feature")
@@ -141,22 +141,15 @@ def _money(lake: Lake, inventory: Inventory, rules: Rules, now: datetime) -> Ite
     days = inventory.days()
     if not days:
         return
-    shares = ", ".join(f"coalesce(sum(cost_usd) filter ({name} is null), 0) as {name}" for name in _OWNERS)
-    query = f"""
+    query = """
         select
-            count(*) as calls,
-            coalesce(sum(cost_usd), 0) as cost_usd,
-            count(*) filter (cost_usd is null) as unpriced,
-            coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) filter (cost_usd is null), 0)::bigint
-                as tokens,
             list(distinct model) filter (unpriced_reason = 'model_not_in_price_book') as models,
-            list(distinct price_book order by price_book) as books,
-            {shares}
-        from read_parquet($files)
+            list(distinct price_book order by price_book) as books
+        from calls
     """
-    with fresh(lake, inventory, rules, days, now=now) as marts, connect() as con:
-        found = rows(con, query, {"files": [str(marts.lake.mart_file("calls", day)) for day in days]})[0]
-    yield Finding("calls", "ok", f"{found['calls']:,} calls, ${found['cost_usd']:,.2f}, each request counted once")
+    with fresh(lake, inventory, rules, days, now=now) as marts, lake_session(marts.lake, inventory, days) as con:
+        spend, found = coverage(con), rows(con, query)[0]
+    yield Finding("calls", "ok", f"{spend.calls:,} calls, ${spend.cost_usd:,.2f}, each request counted once")
     if older := [book for book in found["books"] or () if book != rules.book.name]:
         yield Finding(
             "price book",
@@ -164,18 +157,18 @@ def _money(lake: Lake, inventory: Inventory, rules: Rules, now: datetime) -> Ite
             f"days are booked under {', '.join(older)}; the current book is {rules.book.name}",
             "see what the current one would change: llmcost reprice --since 30d",
         )
-    if found["unpriced"]:
+    if spend.unpriced_calls:
         named = f": {', '.join(sorted(found['models'])[:5])}" if found["models"] else ""
         yield Finding(
             "unpriced",
             "warn",
-            f"{found['unpriced']:,} calls with {found['tokens']:,} tokens have no price or no usage{named}",
+            f"{spend.unpriced_calls:,} calls with {spend.unpriced_tokens:,} tokens have no price or no usage{named}",
             "see: llmcost prices unmatched" if found["models"] else None,
         )
     else:
         yield Finding("unpriced", "ok", "every call has a cost")
     for name in _OWNERS:
-        share = float(found[name] / found["cost_usd"]) if found["cost_usd"] else 0.0
+        share = spend.unattributed[name]
         yield Finding(
             "unattributed",
             "warn" if share > 0.05 else "ok",
@@ -190,6 +183,3 @@ def _ago(age: timedelta) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {unit} ago"
     return f"{max(seconds, 0):.0f} s ago"
-
-
-assert set(_OWNERS) <= set(DIMENSIONS)  # noqa: S101  (a misspelt owner would read as fully attributed)

@@ -17,7 +17,8 @@ from ..models.errors import UsageError
 from ..models.lake import MARTS, TABLES, Lake
 from ..models.schema import DIMENSIONS
 from ..models.windows import Window
-from .database import connect, parquet, text_list
+from .answers import Coverage
+from .database import connect, parquet, rows, text_list
 from .derive import empty_relation
 from .inventory import Inventory
 from .relations import VIEWS, read
@@ -50,6 +51,27 @@ def lake_session(lake: Lake, inventory: Inventory, days: Sequence[date]) -> Iter
         marts = [lake.mart_file(name, day) for name in MARTS for day in days]
         _lock(con, [*marts, *(path for files in landed.values() for path in files)])
         yield con
+
+
+def coverage(con: duckdb.DuckDBPyConnection) -> Coverage:
+    """How much of the spend in `calls` has a price and an owner."""
+    shares = "".join(f", coalesce(sum(cost_usd) filter ({name} is null), 0) as {name}" for name in DIMENSIONS)
+    query = f"""
+        select
+            count(*) as calls,
+            coalesce(sum(cost_usd), 0) as cost_usd,
+            count(*) filter (cost_usd is null) as unpriced_calls,
+            coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) filter (cost_usd is null), 0)
+                ::bigint as unpriced_tokens,
+            max(started_at) as newest_span_at
+            {shares}
+        from calls
+    """
+    row = rows(con, query)[0]
+    cost = row["cost_usd"]
+    unowned = {name: row.pop(name) for name in DIMENSIONS}
+    unattributed = {name: float(part / cost) if cost else 0.0 for name, part in unowned.items()}
+    return Coverage(unattributed=unattributed, **row)
 
 
 def _relations(

@@ -27,7 +27,6 @@ from ..models.windows import Window, window, zone
 from . import catalogue
 from .answers import (
     Answer,
-    Coverage,
     Finding,
     PriceCheck,
     PriceView,
@@ -41,7 +40,7 @@ from .database import connect, rows
 from .derive import Rules
 from .inventory import Inventory, mart_days
 from .materialise import fresh, refresh_days
-from .session import lake_session, window_session
+from .session import coverage, lake_session, window_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +107,7 @@ class Warehouse:
             except duckdb.Error as error:
                 raise UsageError(f'rollup "{info.path}": {error}') from error
             kept = table.slice(0, top) if top else table
-            return Answer(info, asked, kept, _coverage(con), _dimensions_of(info, group_by), restated)
+            return Answer(info, asked, kept, coverage(con), _dimensions_of(info, group_by), restated)
 
     def refresh(
         self, *, since: str | None = None, until: str | None = None, progress: Progress | None = None
@@ -243,23 +242,3 @@ def _dimensions_of(info: RollupInfo, group_by: Sequence[str]) -> tuple[str, ...]
     """The dimensions an answer's rows are split by."""
     own = [column.name for column in info.columns if column.name in DIMENSIONS]
     return tuple(dict.fromkeys([*own, *(name for name in group_by if name in DIMENSIONS)]))
-
-
-def _coverage(con: duckdb.DuckDBPyConnection) -> Coverage:
-    shares = "".join(f", coalesce(sum(cost_usd) filter ({name} is null), 0) as {name}" for name in DIMENSIONS)
-    query = f"""
-        select
-            count(*) as calls,
-            coalesce(sum(cost_usd), 0) as cost_usd,
-            count(*) filter (cost_usd is null) as unpriced_calls,
-            coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) filter (cost_usd is null), 0)
-                ::bigint as unpriced_tokens,
-            max(started_at) as newest_span_at
-            {shares}
-        from calls
-    """
-    row = rows(con, query)[0]
-    cost = row["cost_usd"]
-    unowned = {name: row.pop(name) for name in DIMENSIONS}
-    unattributed = {name: float(part / cost) if cost else 0.0 for name, part in unowned.items()}
-    return Coverage(unattributed=unattributed, **row)

@@ -129,7 +129,6 @@ class Recording:
     requests: tuple[bytes, ...]
     span_ids: frozenset[tuple[bytes, bytes]]
     oldest: datetime
-    newest: datetime
 
 
 def read_recordings(folder: Path) -> list[Recording]:
@@ -153,7 +152,6 @@ def _read_recording(path: Path) -> Recording:
         requests=requests,
         span_ids=frozenset((span.trace_id, span.span_id) for span in spans),
         oldest=datetime.fromtimestamp(min(starts) / 1e9, UTC),
-        newest=datetime.fromtimestamp(max(starts) / 1e9, UTC),
     )
 
 

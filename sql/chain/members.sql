@@ -52,16 +52,8 @@ select
     1 as outer_rank,
     1 as inner_rank,
     1 as usage_rank,
-from billable
-where group_sid is null
-
-union all
-
-select
-    sid as call_sid,
-    sid,
-    false as is_grouped,
-    1 as outer_rank,
-    1 as inner_rank,
-    1 as usage_rank,
-from bare
+from (
+    select sid from billable where group_sid is null
+    union all
+    select sid from bare
+)

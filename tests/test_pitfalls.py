@@ -456,6 +456,22 @@ def test_an_unmarked_span_counts_where_nothing_below_it_does(lands: Lands) -> No
     assert [row["input_tokens"] for row in rows if not row["cache_read_tokens"]] == [50]
 
 
+@pytest.mark.parametrize("cost", [5e8, 1e12, 1e300])
+def test_a_broken_cost_leaves_its_day_whole(lands: Lands, cost: float) -> None:
+    """A figure that no span can cost is no report, on a call or on an agent; neighbours keep theirs."""
+    agent = SpanOf("t", "agent", attributes={**AGENT, "cost.usd": cost})
+    broken = call("t", "llm", parent="agent", input=1000, output=100, attributes={"cost.usd": cost})
+    rows = lands(
+        agent, broken, call("u", "llm", at=NOON + timedelta(minutes=1), input=7, attributes={"cost.usd": 0.5})
+    )
+
+    assert [(row["cost_usd"], row["reported_cost_usd"]) for row in rows] == [
+        (mini(1000, 100), None),
+        (Decimal("0.5"), Decimal("0.5")),
+    ]
+    assert unbilled(lands) == {span_id("t", "agent"): "aggregate_agent"}
+
+
 def test_reported_or_list_first_is_a_setting(tmp_path: Path) -> None:
     """The report is booked by default; `pricing.prefer = "list"` books the book."""
     reported = call("t", "llm", input=1000, output=100, attributes={"cost.usd": 0.5})

@@ -123,10 +123,6 @@ costed as (
         priced.list_cost_usd,
         priced.contract_cost_usd,
         priced.override_cost_usd,
-        case
-            when keyed.reported_cost_usd > 0 and keyed.reported_cost_usd < 1e8
-                then cast(round(cast(keyed.reported_cost_usd as decimal(38, 18)), 9) as decimal(18, 9))
-        end as reported_usd,
     from keyed
     left join priced
         on keyed.call_sid = priced.call_sid
@@ -137,12 +133,12 @@ booked as (
         costed.*,
         case
             when costed.cache_hit then 'cache_hit'
-            when not costed.has_usage and costed.reported_usd is null and costed.status = 'ERROR' then 'failed'
+            when not costed.has_usage and costed.reported_cost_usd is null and costed.status = 'ERROR' then 'failed'
             when costed.override_cost_usd is not null then 'override'
             when costed.contract_cost_usd is not null then 'contract'
             when costed.list_cost_usd is not null and pricing.prefer = 'list' then 'list'
             when
-                costed.reported_usd is not null
+                costed.reported_cost_usd is not null
                 and not (
                     coalesce(costed.cost_ignores_cache, false)
                     and costed.list_cost_usd is not null
@@ -186,7 +182,7 @@ select
     booked.audio_output_tokens, -- part of output that is audio, tokens
     coalesce(booked.cache_write_5m_tokens, 0) > 0 and not booked.knows_cache_ttl
         as is_cache_ttl_assumed, -- cache writes came without a time to live; priced at 5 minutes
-    booked.reported_usd as reported_cost_usd, -- as a gateway or SDK reports it, USD
+    booked.reported_cost_usd, -- as a gateway or SDK reports it, USD
     booked.list_cost_usd, -- by the price book at the call's time, USD
     booked.contract_cost_usd, -- by the user's contract: a percentage of the list price, or its own prices, USD
     case booked.cost_basis
@@ -194,13 +190,13 @@ select
         when 'failed' then 0
         when 'override' then booked.override_cost_usd
         when 'contract' then booked.contract_cost_usd
-        when 'reported' then booked.reported_usd
+        when 'reported' then booked.reported_cost_usd
         when 'list' then booked.list_cost_usd
     end::decimal(18, 9) as cost_usd, -- the booked cost, USD; NULL when unknown
     case
         when booked.cache_hit
             then coalesce(
-                booked.override_cost_usd, booked.contract_cost_usd, booked.list_cost_usd, booked.reported_usd
+                booked.override_cost_usd, booked.contract_cost_usd, booked.list_cost_usd, booked.reported_cost_usd
             )
     end
         as avoided_cost_usd, -- what a gateway's cache hit would have cost, USD

@@ -34,10 +34,9 @@ merged as (
         arg_min(model_spans.reasoning_tokens, members.usage_rank) as reasoning_tokens,
         arg_min(model_spans.audio_input_tokens, members.usage_rank) as audio_input_tokens,
         arg_min(model_spans.audio_output_tokens, members.usage_rank) as audio_output_tokens,
-        arg_min(model_spans.reported_cost_usd, members.inner_rank) filter (model_spans.reported_cost_usd > 0)
-            as reported_cost_usd,
-        arg_min(model_spans.cost_source, members.inner_rank) filter (model_spans.reported_cost_usd > 0) as cost_source,
-        arg_min(model_spans.cost_ignores_cache, members.inner_rank) filter (model_spans.reported_cost_usd > 0)
+        arg_min(model_spans.reported_usd, members.inner_rank) as reported_cost_usd,
+        arg_min(model_spans.cost_source, members.inner_rank) filter (model_spans.reported_usd is not null) as cost_source,
+        arg_min(model_spans.cost_ignores_cache, members.inner_rank) filter (model_spans.reported_usd is not null)
             as cost_ignores_cache,
         bool_or(model_spans.cache_hit) as cache_hit,
         bool_and(model_spans.is_estimated) as is_estimated,
@@ -77,7 +76,7 @@ single as (
         model_spans.reasoning_tokens,
         model_spans.audio_input_tokens,
         model_spans.audio_output_tokens,
-        model_spans.reported_cost_usd,
+        model_spans.reported_usd as reported_cost_usd,
         model_spans.cost_source,
         model_spans.cost_ignores_cache,
         model_spans.cache_hit,

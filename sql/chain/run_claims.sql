@@ -14,9 +14,9 @@ reporting as (
         sid,
         has_usage,
         coalesce(input_tokens, 0) + coalesce(output_tokens, 0) as tokens,
-        case when reported_cost_usd > 0 and reported_cost_usd < 1e8 then reported_cost_usd end as reported_cost_usd,
+        reported_usd as reported_cost_usd,
     from model_spans
-    where class in ('agent', 'workflow') and (has_usage or reported_cost_usd > 0)
+    where class in ('agent', 'workflow') and (has_usage or model_spans.reported_cost_usd > 0)
 ),
 
 below as (
@@ -81,7 +81,7 @@ select
         round(
             case
                 when reporting.reported_cost_usd > measured.cost_usd * 1.01
-                    then cast(reporting.reported_cost_usd as decimal(38, 18)) - measured.cost_usd
+                    then cast(reporting.reported_cost_usd - measured.cost_usd as decimal(38, 18))
                 when reporting.reported_cost_usd is not null then 0
                 when reporting.tokens > measured.tokens * 1.01
                     then cast((reporting.tokens - measured.tokens) * rates.usd_per_token as decimal(38, 18))

@@ -126,6 +126,11 @@ select
     audio_input_tokens,
     audio_output_tokens,
     case when not is_estimated then reported_cost_usd end as reported_cost_usd,
+    -- as money; a hundred million dollars for one span is a broken figure, and would not fit the digits
+    case
+        when not is_estimated and reported_cost_usd > 0 and reported_cost_usd < 1e8
+            then cast(round(cast(reported_cost_usd as decimal(38, 18)), 9) as decimal(18, 9))
+    end as reported_usd,
     is_estimated,
     cost_source,
     cost_source in (select source from convention_cost_sources) as cost_ignores_cache,

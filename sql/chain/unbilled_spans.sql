@@ -70,7 +70,7 @@ select
     primaries.span_id as call_span_id, -- span_id of the call that stands for it; NULL for an aggregate
     model_spans.input_tokens, -- input it reports, tokens
     model_spans.output_tokens, -- output it reports, tokens
-    cast(model_spans.reported_cost_usd as decimal(18, 9)) as reported_cost_usd, -- cost it reports, USD
+    model_spans.reported_usd as reported_cost_usd, -- cost it reports, USD
 from reasons
 inner join model_spans
     on reasons.sid = model_spans.sid

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ PENDING_MAX_BYTES = 256 * 1024 * 1024
 """Requests that may wait in memory for their fsync; a disk slower than that is a full journal."""
 
 _RECOUNT_SECONDS = 0.25
+_LOOK_AGAIN_SECONDS = 2.0
 
 
 class JournalFull(LakeError):
@@ -38,11 +40,12 @@ class JournalWriteFailed(LakeError):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """When a segment closes, and how large the backlog may grow."""
+    """When a segment closes, and how large and how old the backlog may grow."""
 
     segment_seconds: float
     segment_bytes: int
     backlog_bytes: int
+    backlog_seconds: float = math.inf
 
 
 class GroupCommit:
@@ -67,10 +70,14 @@ class GroupCommit:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._segment: SegmentWriter | None = None  # only the thread touches this and the next
         self._not_renamed: list[tuple[Path, int]] = []
-        self._closed_bytes = self._waiting_bytes()
+        waiting = folder.waiting()
+        self._closed_bytes = sum(segment.bytes for segment in waiting)
         self._open_bytes = 0
         self._counted_at = time.monotonic()
         self._counting: asyncio.Task[None] | None = None
+        self._count_later: asyncio.TimerHandle | None = None
+        # When each waiting segment was first seen to wait. Not its time stamp: clocks jump.
+        self._waiting_since = {segment.number: self._counted_at for segment in waiting}
         self._is_closed = False
         self._is_failing = False
 
@@ -81,6 +88,11 @@ class GroupCommit:
         An upper bound: what landing has freed is counted again only when this reaches its own bound.
         """
         return self._closed_bytes + self._open_bytes + self._pending_bytes
+
+    @property
+    def backlog_seconds(self) -> float:
+        """How long the oldest segment that was closed and not landed at the last count has waited; 0 if none."""
+        return time.monotonic() - min(self._waiting_since.values()) if self._waiting_since else 0.0
 
     async def append(self, request: Request) -> None:
         """Return once `request` is on disk, fsynced.
@@ -111,6 +123,10 @@ class GroupCommit:
         while self._flushing is not None:
             await asyncio.wait([self._flushing])
         await self.close_segment()
+        if self._count_later is not None:
+            self._count_later.cancel()
+        if self._counting is not None:
+            await asyncio.wait([self._counting])
         self._thread.shutdown()
 
     def _refuse_if_full(self, size: int) -> None:
@@ -125,6 +141,13 @@ class GroupCommit:
             raise JournalFull(
                 f'the journal "{self._folder.root}" holds {self.backlog_bytes} bytes that are not landed yet, '
                 f"the bound is {self._bounds.backlog_bytes} (setting landing.journal_max_mib): send this again later"
+            )
+        if self.backlog_seconds > self._bounds.backlog_seconds:
+            self._count_again()
+            raise JournalFull(
+                f'requests in the journal "{self._folder.root}" wait {self.backlog_seconds:.0f} s to be landed, the '
+                f"bound is {self._bounds.backlog_seconds:.0f} s (setting landing.journal_max_age_seconds): "
+                "send this again later"
             )
 
     async def _flush(self) -> None:
@@ -173,21 +196,36 @@ class GroupCommit:
     def _note_rotation(self) -> None:
         self._closed_bytes, self._open_bytes = self._closed_bytes + self._open_bytes, 0
         self._on_close()
+        if not self._is_closed:
+            self._count_again()
 
     def _count_again(self) -> None:
-        """Look whether landing has made room, at most every quarter of a second."""
-        if self._counting is None and time.monotonic() - self._counted_at >= _RECOUNT_SECONDS:
+        """Look whether landing has made room, now or when a quarter of a second has passed since the last look."""
+        if self._counting is None:
+            if self._count_later is not None:
+                self._count_later.cancel()
+            wait = self._counted_at + _RECOUNT_SECONDS - time.monotonic()
+            self._count_later = asyncio.get_running_loop().call_later(max(0.0, wait), self._start_count)
+
+    def _start_count(self) -> None:
+        self._count_later = None
+        if not self._is_closed:
             self._counting = asyncio.create_task(self._count())
 
     async def _count(self) -> None:
         before = self._closed_bytes
-        waiting = await asyncio.to_thread(self._waiting_bytes)
-        self._closed_bytes = waiting + (self._closed_bytes - before)  # closed while counting: rather twice than never
-        self._counted_at = time.monotonic()
-        self._counting = None
-
-    def _waiting_bytes(self) -> int:
-        return sum(segment.bytes for segment in self._folder.waiting())
+        try:
+            waiting = await asyncio.to_thread(self._folder.waiting)
+        except OSError:  # the folder cannot be read now: what was known stands
+            return
+        finally:
+            self._counted_at, self._counting = time.monotonic(), None
+        closed_meanwhile = self._closed_bytes - before  # rather counted twice than never
+        self._closed_bytes = sum(segment.bytes for segment in waiting) + closed_meanwhile
+        since = self._waiting_since
+        self._waiting_since = {segment.number: since.get(segment.number, self._counted_at) for segment in waiting}
+        if waiting and not self._is_closed and self._count_later is None:
+            self._count_later = asyncio.get_running_loop().call_later(_LOOK_AGAIN_SECONDS, self._start_count)
 
     # In the thread.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import errno
 import os
 from collections.abc import Callable, Coroutine
@@ -138,3 +140,25 @@ def test_a_sender_that_hangs_up_does_not_disturb_the_others(tmp_path: Path) -> N
 
     folder = run(tmp_path, use)
     assert b"stays" in bodies(folder.waiting()[0].path)
+
+
+def test_a_backlog_that_is_too_old_refuses_whatever_its_size(tmp_path: Path) -> None:
+    """Its age is counted from when it was seen to wait, not from time stamps: clocks jump."""
+    old = dataclasses.replace(WIDE, backlog_seconds=0.05)
+
+    async def use(journal: GroupCommit) -> None:
+        await journal.append(request(b"first"))
+        await journal.close_segment()
+        os.utime(ReceiverFolder(tmp_path).waiting()[0].path, (0, 0))
+        while journal.backlog_seconds <= 0.05:
+            await asyncio.sleep(0.01)
+        with pytest.raises(JournalFull, match=r"landing\.journal_max_age_seconds"):
+            await journal.append(request(b"refused"))
+        ReceiverFolder(tmp_path).waiting()[0].path.unlink()
+        while journal.backlog_seconds:
+            with contextlib.suppress(JournalFull):
+                await journal.append(request(b"asked again"))
+            await asyncio.sleep(0.01)
+        await journal.append(request(b"accepted"))
+
+    run(tmp_path, use, old)

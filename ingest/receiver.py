@@ -38,14 +38,14 @@ _ALL_ACCEPTED: bytes = ExportTraceServiceResponse().SerializeToString()
 class Receiver:
     """A gRPC server that puts what it is sent into a journal."""
 
-    def __init__(self, journal: GroupCommit, *, max_message_bytes: int) -> None:
+    def __init__(self, journal: GroupCommit, *, max_message_bytes: int, share_port: bool = False) -> None:
+        """`share_port` lets other receivers that ask for it too listen on the same port."""
         self._journal = journal
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
-                # A second server on the same port is a mistake, not a wish to share the load.
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(share_port)),
             ]
         )
         self._server.add_generic_rpc_handlers((_Service(f"/{TRACE_SERVICE}/Export", self._export_traces),))

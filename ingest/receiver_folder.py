@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,10 @@ class Lock:
             return None
         return cls(handle)
 
+    def fileno(self) -> int:
+        """Its file descriptor; a process that inherits it holds the lock too, for as long as it lives."""
+        return self._handle
+
     def release(self) -> None:
         """Let another process have it."""
         os.close(self._handle)
@@ -82,6 +86,16 @@ class ReceiverFolder:
         return self.root.name
 
     @property
+    def lock(self) -> Path:
+        """Locked by the running receiver."""
+        return self.root / "lock"
+
+    @property
+    def worker_lock(self) -> Path:
+        """Locked by the process that lands this folder."""
+        return self.root / "worker.lock"
+
+    @property
     def quarantine_root(self) -> Path:
         """Where segments and requests that cannot be landed are kept."""
         return self.root / "quarantine"
@@ -97,6 +111,10 @@ class ReceiverFolder:
             with suppress(FileNotFoundError):  # landed and retired since it was listed
                 found.append(Segment(int(path.stem), path, path.stat().st_size))
         return sorted(found)
+
+    def left_bytes(self) -> int:
+        """Bytes of segments, closed or left open, that hold what is not known to be landed."""
+        return sum(path.stat().st_size for path in (*self._named("*.seg"), *self._named("*.open")))
 
     def last_number(self) -> int:
         """The highest number any file here bears, quarantine included; 0 if there is none."""
@@ -168,33 +186,34 @@ def claim(journal: Path) -> tuple[ReceiverFolder, Lock]:
     use and what it acknowledged gets landed. Otherwise a new one is made.
     """
     for folder in sorted(_folders(journal), key=_backlog_bytes, reverse=True):
-        if lock := Lock.take(folder.root / "lock"):
+        if lock := Lock.take(folder.lock):
             return folder, lock
     while True:
         folder = ReceiverFolder(journal / secrets.token_hex(6))
         folder.root.mkdir()
         sync_folder(journal)
-        if lock := Lock.take(folder.root / "lock"):  # another receiver that starts now may be quicker
+        if lock := Lock.take(folder.lock):  # another receiver that starts now may be quicker
             return folder, lock
 
 
-def abandoned(journal: Path) -> Iterator[ReceiverFolder]:
-    """Folders with a backlog that neither a receiver nor a worker holds, each locked while it is looked at.
+def abandoned(journal: Path) -> Iterator[tuple[ReceiverFolder, list[Lock]]]:
+    """Folders with a backlog that neither a receiver nor a worker holds, and their locks, now the caller's.
 
-    Two receivers ran and one of them was started again: the other's acknowledged requests wait here.
+    Two receivers ran and one of them was started again: the other's acknowledged requests wait here. What
+    it left open has been closed.
     """
     for folder in _folders(journal):
         if not any(folder.root.glob("*.seg")) and not any(folder.root.glob("*.open")):
             continue
-        with ExitStack() as held:
-            # The worker's first: whoever lands this folder already must not find its receiver's lock taken.
-            for name in ("worker.lock", "lock"):
-                lock = Lock.take(folder.root / name)
-                if lock is None:
-                    break
-                held.callback(lock.release)
-            else:
-                yield folder
+        # The worker's first: whoever lands this folder already must not find its receiver's lock taken.
+        if (landing := Lock.take(folder.worker_lock)) is None:
+            continue
+        if (receiving := Lock.take(folder.lock)) is None:
+            landing.release()
+            continue
+        for _ in folder.recover():
+            pass
+        yield folder, [landing, receiving]
 
 
 def _folders(journal: Path) -> list[ReceiverFolder]:

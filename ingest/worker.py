@@ -1,18 +1,16 @@
 """The landing worker: a process of its own, because decoding holds the interpreter's lock.
 
-Its first line on stdin is the order (JSON). After that one byte says why to look: `s`, a segment was
-closed; `d`, land everything that is closed and exit. The end of stdin means that the receiver is
-gone: finish the landing at hand and exit, the rest waits for the next start.
+It lands the folders it was given, by turns, and what receivers that are gone left behind. `child` says
+how it is told what to do.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import selectors
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,13 +18,14 @@ from deltalake.exceptions import DeltaError
 
 from ..models import conventions
 from ..models.lake import Lake
+from . import child
 from .columns import Decoder
-from .delta import landed_tables
+from .delta import LandedTable, landed_tables
 from .landing import Landed, Lander
 from .logs import configure, fields
 from .memory import keep_freed_memory
+from .orders import WorkerOrder
 from .receiver_folder import Lock, ReceiverFolder, Segment, abandoned
-from .worker_order import Order
 
 log = logging.getLogger("llmcost.ingest.worker")
 
@@ -34,35 +33,8 @@ TRIES_A_SEGMENT = 5
 """Landings of one segment begun and not finished, by an error or a crash, before it is put aside."""
 
 _LOOK_SECONDS = 1.0
+_LOOK_FOR_ABANDONED_SECONDS = 10.0
 _BACK_OFF_SECONDS = (0.5, 1, 2, 5, 10)
-
-
-class Wishes:
-    """What the receiver, or a signal, wants of the worker."""
-
-    def __init__(self, stdin: int) -> None:
-        os.set_blocking(stdin, False)
-        self._stdin = stdin
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(stdin, selectors.EVENT_READ)
-        self.drain = False
-        self.orphaned = False
-
-    def wait(self, seconds: float) -> None:
-        """Return when there is something to do, at the latest after `seconds`."""
-        if self.drain or self._selector.select(seconds):
-            self.look()
-
-    def look(self) -> None:
-        """Take in what has been said, without waiting."""
-        try:
-            said = os.read(self._stdin, 4096)
-        except BlockingIOError:
-            return
-        if not said:
-            self.orphaned = True
-        elif b"d" in said:
-            self.drain = True
 
 
 class Tries:
@@ -87,39 +59,43 @@ class Tries:
         self._path.unlink(missing_ok=True)
 
 
-class Worker:
-    """Lands what is closed, oldest first, until told to stop."""
+class Queue:
+    """The closed segments of one folder, landed oldest first; trouble with one folder holds up no other."""
 
-    def __init__(self, lander: Lander, folder: ReceiverFolder, wishes: Wishes) -> None:
+    def __init__(self, lander: Lander, folder: ReceiverFolder, locks: list[Lock]) -> None:
+        self.folder = folder
         self._lander = lander
-        self._folder = folder
-        self._wishes = wishes
+        self._locks = locks
         self._tries = Tries(folder.root / "tries")
         self._failures = 0
         self._alone_until = 0
+        self._rests_until = 0.0
 
-    def run(self, *, until_empty: bool = False) -> None:
-        """Return when orphaned, or when nothing waits and a drain is wished or `until_empty`."""
-        while True:
-            self._wishes.look()
-            if self._wishes.orphaned:
-                return
-            waiting = self._folder.waiting()
-            if not waiting and (until_empty or self._wishes.drain):
-                return
-            if not waiting:
-                self._wishes.wait(_LOOK_SECONDS)
-                continue
-            try:
-                self._land(waiting)
-                self._failures = 0
-            except (OSError, DeltaError) as error:
-                self._hold_on(error)
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self.folder.waiting()
+
+    def close(self) -> None:
+        """Let another process have this folder."""
+        for lock in self._locks:
+            lock.release()
+
+    def step(self) -> bool:
+        """Land one group, if one waits and this queue is not resting after a failure; whether it did."""
+        if time.monotonic() < self._rests_until or not (waiting := self.folder.waiting()):
+            return False
+        try:
+            self._land(waiting)
+            self._failures = 0
+        except (OSError, DeltaError) as error:
+            self._hold_on(error)
+        return True
 
     def _land(self, waiting: list[Segment]) -> None:
         before = self._tries.begin(waiting[0].number)
         if before >= TRIES_A_SEGMENT:
-            kept = self._folder.quarantine(waiting[0])
+            kept = self.folder.quarantine(waiting[0])
             self._tries.forget()
             log.error("a segment cannot be landed and is kept in quarantine", extra=fields(file=kept, tries=before))
             return
@@ -138,7 +114,7 @@ class Worker:
                 "landing failed: %s: %s", type(error).__name__, error,
                 extra=fields(segment=group[0].number, segments=len(group), tries=before + 1),
             )  # fmt: skip
-            self._pause(0.1 * 2**before)
+            self._rest(0.1 * 2**before)
             return
         self._tries.forget()
         _report(landed, time.monotonic() - started)
@@ -148,13 +124,62 @@ class Worker:
         seconds = _BACK_OFF_SECONDS[min(self._failures, len(_BACK_OFF_SECONDS) - 1)]
         self._failures += 1
         log.error("cannot write the lake, will try again: %s", error, extra=fields(wait_seconds=seconds))
-        self._pause(seconds)
+        self._rest(seconds)
 
-    def _pause(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not self._wishes.orphaned and (left := deadline - time.monotonic()) > 0:
+    def _rest(self, seconds: float) -> None:
+        self._rests_until = time.monotonic() + seconds
+
+
+class Worker:
+    """Lands what is closed in its folders until told to stop."""
+
+    def __init__(
+        self, lake: Lake, decoder: Decoder, tables: tuple[LandedTable, LandedTable], wishes: child.Wishes
+    ) -> None:
+        self._lake = lake
+        self._decoder = decoder
+        self._tables = tables
+        self._wishes = wishes
+        self._queues: list[Queue] = []
+        self._left: list[Queue] = []
+        self._looked_at = -_LOOK_FOR_ABANDONED_SECONDS
+
+    def add(self, folder: ReceiverFolder, lock: Lock) -> None:
+        """Land `folder` too; `lock` is its worker's lock."""
+        self._queues.append(self._queue(folder, [lock]))
+
+    def run(self, *, lands_abandoned: bool) -> None:
+        """Return when orphaned, or when a drain is wished and nothing waits."""
+        while True:
             self._wishes.look()
-            time.sleep(min(left, 0.1))
+            if self._wishes.orphaned:
+                return
+            if lands_abandoned:
+                self._look_for_abandoned()
+            # Not any(): each of them has its turn.
+            worked = [queue.step() for queue in (*self._queues, *self._left)]
+            child.say(child.ALIVE)
+            if any(worked):
+                continue
+            if self._wishes.drain and all(queue.is_empty for queue in self._queues):
+                return
+            self._wishes.wait(_LOOK_SECONDS)
+            if self._wishes.drain:
+                time.sleep(0.01)  # a queue that rests after a failure still holds something
+
+    def _look_for_abandoned(self) -> None:
+        if time.monotonic() - self._looked_at < _LOOK_FOR_ABANDONED_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        for queue in [queue for queue in self._left if queue.is_empty]:
+            queue.close()
+            self._left.remove(queue)
+        for folder, locks in abandoned(self._lake.journal):
+            log.info("landing what a receiver that is gone left", extra=fields(receiver=folder.receiver_id))
+            self._left.append(self._queue(folder, locks))
+
+    def _queue(self, folder: ReceiverFolder, locks: list[Lock]) -> Queue:
+        return Queue(Lander(folder, self._decoder, *self._tables), folder, locks)
 
 
 def _report(landed: Landed, seconds: float) -> None:
@@ -177,45 +202,49 @@ def _report(landed: Landed, seconds: float) -> None:
 
 def main() -> int:
     """Take the order from stdin and land until told to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the receiver decides
-    order = Order.parse(_first_line(0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    line = child.read_order()
+    if not line:
+        sys.exit("llmcost.ingest.worker is started by: llmcost serve")
+    order = WorkerOrder.parse(line)
     configure(order.log_format)
     keep_freed_memory()
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own would not keep what it frees
-    wishes = Wishes(0)
+    wishes = child.Wishes()
     signal.signal(signal.SIGTERM, lambda *_: setattr(wishes, "drain", True))
     lake = Lake(Path(order.lake))
-    folder = ReceiverFolder(lake.journal / order.receiver_id)
-    lock = Lock.take(folder.root / "worker.lock")
-    while lock is None:  # a worker that lost its receiver is finishing its last landing
-        wishes.wait(0.1)
-        if wishes.orphaned:
-            return 0
-        lock = Lock.take(folder.root / "worker.lock")
+    folders = [ReceiverFolder(lake.journal / receiver_id) for receiver_id in order.receiver_ids]
+    locks = _locks(folders, wishes)
+    if locks is None:
+        return 0
     decoder = Decoder(conventions.load(order.conventions), order.content.policy, order.landing)
     try:
         tables = landed_tables(lake)
     except (OSError, DeltaError) as error:
         log.error("cannot open the lake's tables: %s", error)
         return 1
-    for left in abandoned(lake.journal):
-        log.info("landing what a receiver that is gone left", extra=fields(receiver=left.receiver_id))
-        for _ in left.recover():
-            pass
-        Worker(Lander(left, decoder, *tables), left, wishes).run(until_empty=True)
-    Worker(Lander(folder, decoder, *tables), folder, wishes).run()
+    worker = Worker(lake, decoder, tables, wishes)
+    for folder, lock in zip(folders, locks, strict=True):
+        worker.add(folder, lock)
+    child.say(child.READY)
+    worker.run(lands_abandoned=order.lands_abandoned)
     return 0
 
 
-def _first_line(stdin: int) -> bytes:
-    """One line, byte by byte: what follows it belongs to the wishes."""
-    line = b""
-    while not line.endswith(b"\n"):
-        byte = os.read(stdin, 1)
-        if not byte:
-            raise SystemExit("llmcost.ingest.worker is started by: llmcost serve")
-        line += byte
-    return line
+def _locks(folders: Sequence[ReceiverFolder], wishes: child.Wishes) -> list[Lock] | None:
+    """The workers' locks of `folders`, waited for; None if the parent is gone meanwhile.
+
+    A worker that lost its parent may still be finishing its last landing.
+    """
+    locks: list[Lock] = []
+    for folder in folders:
+        while (lock := Lock.take(folder.worker_lock)) is None:
+            wishes.wait(0.1)
+            child.say(child.ALIVE)
+            if wishes.orphaned:
+                return None
+        locks.append(lock)
+    return locks
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ class Server(_Section):
     """The receiver."""
 
     grpc: str = Field("127.0.0.1:4317", description="Address of OTLP/gRPC, HOST:PORT; port 0 takes a free one")
+    receivers: int = Field(
+        1, ge=1, le=64, description="Processes that share the port; more help where requests are small and cores many"
+    )
     max_message_mib: int = Field(64, ge=1, le=1024, description="Largest request accepted, in MiB")
     stop_seconds: float = Field(30.0, gt=0, description="How long a stop may take to drain")
 
@@ -36,6 +39,13 @@ class Landing(_Section):
     segment_seconds: float = Field(1.0, gt=0, description="Age at which a journal segment is closed")
     segment_mib: int = Field(64, ge=1, description="Size at which a journal segment is closed, in MiB")
     journal_max_mib: int = Field(4096, ge=1, description="Backlog at which new requests are refused, in MiB")
+    journal_max_age_seconds: float = Field(
+        3600.0, gt=0, description="Age of the oldest request not landed at which new ones are refused"
+    )
+    workers: int = Field(1, ge=1, le=64, description="Processes that land the receivers' journals, at most one each")
+    silence_seconds: float = Field(
+        120.0, ge=5, description="Silence after which a process of the server is taken for stuck and started again"
+    )
     max_attributes: int = Field(1024, ge=16, description="Attributes kept a span; the rest are dropped and noted")
     max_value_bytes: int = Field(
         65536, ge=256, description="Longest attribute value kept, in bytes; a longer one is cut and noted"

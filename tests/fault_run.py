@@ -1,4 +1,4 @@
-"""Kill the receiver, the worker, or both, again and again under load, then count.
+"""Kill the receiver, the worker, their parent, or all of them, again and again under load, then count.
 
     python tests/fault_run.py --spans 200000 --seconds 60
 
@@ -24,7 +24,7 @@ import grpc
 sys.path.insert(0, str(Path(__file__).parent))
 
 from support.otlp import span_ids, trace_request
-from support.server import EXPORT, Server, landed_span_ids
+from support.server import CHILDREN, EXPORT, Server, landed_span_ids
 
 SENDERS = 4
 SPANS_A_REQUEST = 64
@@ -68,10 +68,13 @@ def run(lake: Path, *, spans: int, seconds: float, seed: int) -> Counts:
         threading.Thread(target=lambda: ([sender.join() for sender in senders], done.set())).start()
         kills = 0
         while not done.wait(0.3 + 1.5 * source.random()):
-            victims = source.choice(("receiver", "worker", "both"))
-            if victims != "receiver":
-                server.kill_worker()
-            if victims != "worker":
+            victim = source.choice((*CHILDREN, "parent", "all"))
+            if victim in CHILDREN:
+                server.signal_child(victim)
+            elif victim == "all":
+                server.kill_all()
+                server.start()
+            else:
                 server.kill()
                 server.start()
             kills += 1

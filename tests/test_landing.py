@@ -165,14 +165,12 @@ def test_rows_are_written_out_before_they_fill_the_memory(place: Place, monkeypa
     assert (1, 3) == (place.commits("spans"), len(DeltaTable(place.lake.table("spans")).file_uris()))
 
 
-class Drained(worker.Wishes):
-    """A receiver that wants everything landed and then an end."""
-
-    def __init__(self) -> None:
-        self.drain, self.orphaned = True, False
-
-    def look(self) -> None:
-        pass
+def land_until_empty(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the worker does, without its rests after a failure."""
+    monkeypatch.setattr(worker.Queue, "_rest", lambda *_: None)
+    queue = worker.Queue(place.lander(), place.folder, [])
+    while not queue.is_empty:
+        queue.step()
 
 
 def test_a_segment_that_never_lands_does_not_block_the_others(
@@ -191,8 +189,7 @@ def test_a_segment_that_never_lands_does_not_block_the_others(
         return decode(decoder, requests)
 
     monkeypatch.setattr(Decoder, "decode", choke)
-    monkeypatch.setattr(worker.Worker, "_pause", lambda *_: None)
-    worker.Worker(place.lander(), place.folder, Drained()).run()
+    land_until_empty(place, monkeypatch)
     assert once(ids) == landed_span_ids(place.lake.root)
     assert ["000000000002.seg"] == [kept.name for kept in place.folder.quarantine_root.iterdir()]
     assert 1 == sum("kept in quarantine" in line for line in caplog.messages)
@@ -212,13 +209,13 @@ def test_what_is_in_quarantine_can_be_tried_again(place: Place) -> None:
     assert ["000000000003.damaged.seg"] == [kept.name for kept in place.folder.quarantine_root.iterdir()]
 
 
-def test_a_segment_that_kills_the_worker_is_put_aside_too(place: Place) -> None:
+def test_a_segment_that_kills_the_worker_is_put_aside_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beginnings are counted on disk, so that a crash counts as well as an exception."""
     place.journal(1, trace_request(span_ids(1)))
     tries = worker.Tries(place.folder.root / "tries")
     assert list(range(worker.TRIES_A_SEGMENT)) == [tries.begin(1) for _ in range(worker.TRIES_A_SEGMENT)]
     assert 0 == worker.Tries(place.folder.root / "other").begin(2)
-    worker.Worker(place.lander(), place.folder, Drained()).run()
+    land_until_empty(place, monkeypatch)
     assert ["000000000001.seg"] == [kept.name for kept in place.folder.quarantine_root.iterdir()]
 
 
@@ -237,7 +234,6 @@ def test_a_lake_that_cannot_be_written_is_waited_for(
         return write(table, rows)
 
     monkeypatch.setattr(LandedTable, "write", full)
-    monkeypatch.setattr(worker.Worker, "_pause", lambda *_: None)
-    worker.Worker(place.lander(), place.folder, Drained()).run()
+    land_until_empty(place, monkeypatch)
     assert once(ids) == landed_span_ids(place.lake.root)
     assert failures == sum("No space left on device" in line for line in caplog.messages)

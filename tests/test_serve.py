@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import fault_run
@@ -17,7 +18,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from support.otlp import span_ids, trace_request
-from support.server import PATIENCE_SECONDS, Server, landed_span_ids
+from support.server import CHILDREN, PATIENCE_SECONDS, Server, landed_span_ids
 from typer.testing import CliRunner
 
 from llmcost.cli.serve import serve as serve_command
@@ -66,7 +67,7 @@ def test_what_a_killed_server_acknowledged_lands_after_the_next_start(lake: Path
     ids = span_ids(20)
     with Server(lake, landing__segment_seconds=3600) as server:
         server.send(trace_request(ids[:10]))
-        server.kill()
+        server.kill_all()
         assert [".open"] == [path.suffix for path in lake.glob("journal/*/0*")]
         server.start()
         server.send(trace_request(ids[10:]))
@@ -82,7 +83,7 @@ def test_a_dead_worker_is_replaced(lake: Path) -> None:
     with Server(lake, landing__segment_seconds=0.2) as server:
         server.send(trace_request(ids[:10]))
         server.wait_until_landed()
-        server.kill_worker()
+        server.signal_child("landing worker")
         server.send(trace_request(ids[10:]))
         server.wait_until_landed()
         assert 0 == server.stop()
@@ -121,8 +122,8 @@ def test_what_a_receiver_that_is_gone_left_lands_too(lake: Path) -> None:
     with Server(lake, **slow) as one, Server(lake, **slow) as other:
         one.send(trace_request(ids[:10]))
         other.send(trace_request(ids[10:]))
-        one.kill()
-        other.kill()
+        one.kill_all()
+        other.kill_all()
     with Server(lake) as server:
         server.wait_until_landed()
         assert 0 == server.stop()
@@ -175,15 +176,72 @@ def test_the_worker_is_no_command_of_its_own() -> None:
     assert (1, "llmcost.ingest.worker is started by: llmcost serve\n") == (answer.returncode, answer.stderr)
 
 
-def test_a_worker_ends_after_its_receiver(lake: Path) -> None:
-    """Killed with kill -9, a receiver leaves no process behind."""
-    with Server(lake) as server:
-        worker = server.worker_pid()
+def test_the_children_end_after_their_parent(lake: Path) -> None:
+    """Killed with kill -9, a server leaves no process behind, and nothing in an open segment."""
+    ids = span_ids(10)
+    with Server(lake, landing__segment_seconds=3600) as server:
+        server.send(trace_request(ids))
+        children = [server.child_pid(name) for name in CHILDREN]
         server.kill()
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while _runs(worker):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: not any(map(_runs, children)))
+    assert [".seg"] == [path.suffix for path in lake.glob("journal/*/0*")]
+
+
+def test_a_dead_receiver_is_replaced(lake: Path) -> None:
+    """In its own folder, on the same port; what it acknowledged lands."""
+    ids = span_ids(20)
+    with Server(lake, landing__segment_seconds=3600) as server:
+        server.send(trace_request(ids[:10]))
+        server.signal_child("receiver")
+        wait_until(lambda: 2 == server.log().count('event="receiver started"'))
+        server.send(trace_request(ids[10:]), wait_for_ready=True)
+        assert 0 == server.stop()
+    assert once(ids) == landed_span_ids(lake)
+    assert 1 == len(list(lake.glob("journal/*")))
+    assert 'event="the receiver ended, starting it again" reason=SIGKILL' in server.log()
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+def test_a_process_that_is_stopped_is_replaced(lake: Path, name: str) -> None:
+    """SIGSTOP, or a bug: it holds its locks and does nothing, so it is killed once it was silent for long."""
+    ids = span_ids(10)
+    with Server(lake, landing__silence_seconds=5) as server:
+        server.signal_child(name, signal.SIGSTOP)
+        wait_until(lambda: f'event="the {name} is silent and is killed"' in server.log())
+        server.send(trace_request(ids), wait_for_ready=True)
+        server.wait_until_landed()
+        assert 0 == server.stop()
+    assert once(ids) == landed_span_ids(lake)
+
+
+def test_receivers_share_a_port_and_workers_share_their_folders(lake: Path) -> None:
+    """Three receivers behind one port, two workers; every connection is answered and everything lands once."""
+    ids = span_ids(400)
+    with Server(lake, server__receivers=3, landing__workers=2) as server:
+        for first in range(0, 400, 10):  # each on a connection of its own
+            server.send(trace_request(ids[first : first + 10]))
+        assert 1 < len(list(lake.glob("journal/*/0*")))
+        assert 0 == server.stop()
+    assert once(ids) == landed_span_ids(lake)
+    assert 3 == len(list(lake.glob("journal/*")))
+    assert 2 == server.log().count('event="landing worker started"')
+
+
+def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
+    """Two servers never share a port in silence, though the receivers of one do."""
+    with Server(tmp_path / "one") as one:
+        with pytest.raises(AssertionError) as raised:
+            Server(tmp_path / "other", port=one.port)
+        last = str(raised.value).splitlines()[-1]
+    assert last.startswith(f'cannot listen on server.grpc = "127.0.0.1:{one.port}": Address already in use')
+    assert not (tmp_path / "other").exists()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _runs(process: int) -> bool:

@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 PATIENCE_SECONDS = 60.0
+CHILDREN = ("receiver", "landing worker")
 _SERVE = """
 import sys
 from pathlib import Path
@@ -73,20 +74,26 @@ class Server:
         return self.process.wait(PATIENCE_SECONDS)
 
     def kill(self) -> None:
-        """SIGKILL to the receiver; its worker notices by itself."""
+        """SIGKILL to the parent process; its children notice by themselves."""
         self.process.kill()
         self.process.wait(PATIENCE_SECONDS)
 
-    def kill_worker(self) -> None:
-        """SIGKILL to the worker that was started last."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.worker_pid(), signal.SIGKILL)
+    def kill_all(self) -> None:
+        """SIGKILL to all of its processes, as when the machine loses its power."""
+        for name in CHILDREN:
+            self.signal_child(name)
+        self.kill()
 
-    def worker_pid(self) -> int:
-        """Process id of the worker that was started last."""
+    def signal_child(self, name: str, number: int = signal.SIGKILL) -> None:
+        """A signal to the child `name` that was started last."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.child_pid(name), number)
+
+    def child_pid(self, name: str) -> int:
+        """Process id of the child `name` ("receiver", "landing worker") that was started last."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (found := re.findall(r"event=\"landing worker started\" worker=(\d+)", self.log())):
-            assert time.monotonic() < deadline, f"no worker:\n{self.log()}"
+        while not (found := re.findall(rf'event="?{name} started"? process=(\d+)', self.log())):
+            assert time.monotonic() < deadline, f"no {name}:\n{self.log()}"
             time.sleep(0.01)
         return int(found[-1])
 

@@ -1,0 +1,48 @@
+"""What the parent process tells its children to do, each as one line of JSON on their stdin."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from ..models.settings import Content, Landing, Server
+from .logs import LogFormat
+
+
+class Order(BaseModel):
+    """What every child needs: where the lake is, and how log lines are written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    lake: str
+    log_format: LogFormat
+
+    def line(self) -> bytes:
+        """The order as it is sent."""
+        return self.model_dump_json().encode() + b"\n"
+
+    @classmethod
+    def parse(cls, line: bytes) -> Self:
+        """The order that was sent."""
+        return cls.model_validate_json(line)
+
+
+class ReceiverOrder(Order):
+    """Listen, and acknowledge into the folder of `receiver_id`, whose lock the parent holds."""
+
+    receiver_id: str
+    grpc: str
+    server: Server
+    landing: Landing
+    backlog_bytes: int
+
+
+class WorkerOrder(Order):
+    """Land the journals of `receiver_ids`, and what receivers that are gone left, into the lake."""
+
+    receiver_ids: tuple[str, ...]
+    lands_abandoned: bool
+    landing: Landing
+    content: Content
+    conventions: dict[str, Any]

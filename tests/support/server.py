@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -113,6 +114,13 @@ class Server:
         while any(path.suffix in (".open", ".seg") for path in self.lake.glob("journal/*/*")):
             assert time.monotonic() < deadline, f"not landed:\n{self.log()}"
             time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port nobody listens on, for servers that must come back on the same one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def landed_span_ids(lake: Path) -> Counter[str]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from google.protobuf.message import DecodeError
 
 from .ids import SPAN_ID_BYTES, TRACE_ID_BYTES, valid_ids
-from .wire import CHECKED, Signal
+from .wire import CHECKED, METRICS, Form, Signal
 
 
 class MalformedRequest(ValueError):
@@ -19,7 +19,7 @@ class MalformedRequest(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Spans (or log records) in a request, how many of them will not land, and why, for partial success."""
+    """Spans (log records, data points) in a request, how many will not land, and why, for partial success."""
 
     spans: int
     rejected: int = 0
@@ -57,8 +57,30 @@ def check_logs(request: bytes) -> Checked:
 
     Raises MalformedRequest.
     """
-    message = _parse(Signal.LOGS, request)
+    message = _parse("logs", CHECKED[Signal.LOGS], request)
     return Checked(sum(len(scope.records) for resource in message.resources for scope in resource.scopes))
+
+
+def check_metrics(request: bytes) -> Checked:
+    """Count the data points of a serialised ExportMetricsServiceRequest; all are rejected, none can land.
+
+    Raises MalformedRequest.
+    """
+    message = _parse("metrics", METRICS, request)
+    points = sum(
+        len(getattr(metric, kind.name).data_points)
+        for resource in message.resources
+        for scope in resource.scopes
+        for metric in scope.metrics
+        for kind, _ in metric.ListFields()
+    )
+    return Checked(
+        points,
+        points,
+        f"llmcost does not store metrics: {points} data points dropped; send it traces and logs only"
+        if points
+        else "",
+    )
 
 
 def _spans(request: bytes) -> pa.StructArray:
@@ -67,16 +89,15 @@ def _spans(request: bytes) -> pa.StructArray:
         batch = form.to_arrow([request])
     except Exception:
         # ptars refuses a known field of another wire type and has no exception of its own; upb decides.
-        _parse(Signal.TRACES, request)
+        _parse("trace", form, request)
         batch = form.to_arrow([form.repair(request)])
     return batch.column(0).values.field("scopes").values.field("records").values
 
 
-def _parse(signal: Signal, request: bytes) -> Any:
+def _parse(kind: str, form: Form, request: bytes) -> Any:
     try:
-        return CHECKED[signal].parse(request)
+        return form.parse(request)
     except DecodeError as error:
-        kind = "trace" if signal is Signal.TRACES else "logs"
         raise MalformedRequest(
             f"not an OTLP {kind} export request: its {len(request)} bytes are not the protobuf message"
         ) from error

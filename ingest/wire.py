@@ -183,6 +183,25 @@ CHECKED = {
 }
 """What is looked at before a request is acknowledged, by signal."""
 
+_POINTS = {1: ("data_points", "bytes*")}
+METRICS = Form(
+    "counted_metrics",
+    {
+        "Request": {1: ("resources", "ResourceMetrics*")},
+        "ResourceMetrics": {2: ("scopes", "ScopeMetrics*")},
+        "ScopeMetrics": {2: ("metrics", "Metric*")},
+        "Metric": {
+            5: ("gauge", "Points"),
+            7: ("sum", "Points"),
+            9: ("histogram", "Points"),
+            10: ("exponential_histogram", "Points"),
+            11: ("summary", "Points"),
+        },
+        "Points": _POINTS,
+    },
+)
+"""Metrics, as far as their data points can be counted: none is kept."""
+
 AnyValue: type[Message] = message_factory.GetMessageClass(
     _file("any_value", _ANY_VALUE, oneof="AnyValue").message_types_by_name["AnyValue"]
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from support.otlp import metrics_request
 
-from llmcost.ingest.check import Checked, MalformedRequest, check_logs, check_traces
+from llmcost.ingest.check import Checked, MalformedRequest, check_logs, check_metrics, check_traces
 
 GOOD = (b"t" * 16, b"s" * 8)
 
@@ -60,10 +61,11 @@ def test_an_id_with_some_zero_bytes_is_valid(padding: int) -> None:
 def test_an_empty_request_holds_no_spans() -> None:
     assert Checked(0) == check_traces(b"")
     assert Checked(0) == check_logs(b"")
+    assert Checked(0) == check_metrics(b"")
 
 
 @pytest.mark.parametrize("request_", [b"\xff\xff", b"hello world", b"\x0a\x05ab", b"\x0a\x04\x12\x02\x12\x05"])
-@pytest.mark.parametrize("check", [check_traces, check_logs])
+@pytest.mark.parametrize("check", [check_traces, check_logs, check_metrics])
 def test_bytes_that_are_no_request_are_malformed(check: object, request_: bytes) -> None:
     with pytest.raises(MalformedRequest, match=f"{len(request_)} bytes"):
         check(request_)  # type: ignore[operator]
@@ -79,3 +81,10 @@ def test_logs_need_no_ids() -> None:
     request.resource_logs.add().scope_logs.add().log_records.add(trace_id=b"short")
     request.resource_logs.add().scope_logs.add().log_records.add()
     assert Checked(2) == check_logs(request.SerializeToString())
+
+
+def test_data_points_of_metrics_are_counted_and_rejected() -> None:
+    """Whatever kind of metric they belong to; the message says what to do."""
+    checked = check_metrics(metrics_request())
+    assert (3, 3) == (checked.spans, checked.rejected)
+    assert "does not store metrics: 3 data points dropped" in checked.message

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import pyarrow as pa
 from .delta import LandedFile, LandedTable, discard
 from .journal import Reading, Request, SegmentWriter
 from .logs import fields
+from .metrics import metrics
 from .receiver_folder import ReceiverFolder, Segment
 
 log = logging.getLogger(__name__)
@@ -108,7 +110,10 @@ class Lander:
             files = self._write(group, missing, landed)
             for table in missing:
                 if files[table.name]:
+                    started = time.perf_counter()
                     table.commit(files[table.name], receiver_id=receiver_id, number=number)
+                    metrics().commit_seconds.labels(table.name).observe(time.perf_counter() - started)
+                    metrics().landed_rows.labels(table.name).inc(sum(file.rows for file in files[table.name]))
         self._folder.retire(group)
         return landed
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from ..models.errors import LandingError
 from . import child
 from .logs import fields
+from .metrics import metrics
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,6 @@ class Child:
         self._ready: asyncio.Future[None] | None = None
         self._heard_at = 0.0
         self._draining = False
-        self.restarts = 0
 
     def start(self) -> None:
         """Start the process and watch it."""
@@ -99,7 +99,7 @@ class Child:
             deaths = 0 if time.monotonic() - started > _STEADY_SECONDS else deaths
             pause = _BACK_OFF_SECONDS[min(deaths, len(_BACK_OFF_SECONDS) - 1)]
             deaths += 1
-            self.restarts += 1
+            metrics().restarts.labels(self.name).inc()
             log.error(
                 f"the {self.name} ended, starting it again",
                 extra=fields(reason=_reason(code), wait_seconds=pause, process=self._process and self._process.pid),

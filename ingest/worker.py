@@ -24,6 +24,7 @@ from .delta import LandedTable, landed_tables
 from .landing import Landed, Lander
 from .logs import configure, fields
 from .memory import keep_freed_memory
+from .metrics import metrics
 from .orders import WorkerOrder
 from .receiver_folder import Lock, ReceiverFolder, Segment, abandoned
 
@@ -193,8 +194,11 @@ def _report(landed: Landed, seconds: float) -> None:
         "seconds": round(seconds, 3),
     }
     if landed.oldest_us is not None:
-        facts["lag_seconds"] = round(time.time() - landed.oldest_us / 1e6, 3)
+        lag = time.time() - landed.oldest_us / 1e6
+        facts["lag_seconds"] = round(lag, 3)
+        metrics().landing_lag_seconds.observe(lag)
     if landed.undecodable:
+        metrics().undecodable_requests.inc(landed.undecodable)
         facts["undecodable_requests"] = landed.undecodable
     facts |= {f"note_{name}": count for name, count in sorted(landed.notes.items())}
     log.info("landed", extra=fields(**facts))

@@ -19,6 +19,7 @@ from pathlib import Path
 from ..models.errors import LakeError
 from .journal import FRAME_OVERHEAD, Request, SegmentWriter, close_segment
 from .logs import fields
+from .metrics import metrics
 from .receiver_folder import ReceiverFolder
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ PENDING_MAX_BYTES = 256 * 1024 * 1024
 
 _RECOUNT_SECONDS = 0.25
 _LOOK_AGAIN_SECONDS = 2.0
+_TROUBLE_SECONDS = 5.0
+"""After a write that failed the next one is the only way to know whether the disk is well again."""
 
 
 class JournalFull(LakeError):
@@ -80,6 +83,7 @@ class GroupCommit:
         self._waiting_since = {segment.number: self._counted_at for segment in waiting}
         self._is_closed = False
         self._is_failing = False
+        self._failed_at = 0.0
 
     @property
     def backlog_bytes(self) -> int:
@@ -93,6 +97,19 @@ class GroupCommit:
     def backlog_seconds(self) -> float:
         """How long the oldest segment that was closed and not landed at the last count has waited; 0 if none."""
         return time.monotonic() - min(self._waiting_since.values()) if self._waiting_since else 0.0
+
+    def trouble(self) -> str | None:
+        """Why a request would be refused now, or None. For readiness: a failed write counts for a few seconds.
+
+        After that requests must be let in again, or a load balancer that asks here would keep away for ever.
+        """
+        try:
+            self._refuse_if_full(FRAME_OVERHEAD)
+        except LakeError as error:
+            return str(error)
+        if self._is_failing and time.monotonic() - self._failed_at < _TROUBLE_SECONDS:
+            return f'the journal "{self._folder.root}" could not be written a moment ago'
+        return None
 
     async def append(self, request: Request) -> None:
         """Return once `request` is on disk, fsynced.
@@ -180,6 +197,7 @@ class GroupCommit:
 
     def _fail(self, batch: list[tuple[Request, asyncio.Future[None]]], error: Exception) -> None:
         reason = f'cannot write the journal "{self._folder.root}": {getattr(error, "strerror", None) or error}'
+        self._failed_at = time.monotonic()
         if not self._is_failing:
             self._is_failing = True
             log.error("requests are refused: %s", reason, extra=fields(requests=len(batch)))
@@ -234,11 +252,13 @@ class GroupCommit:
         if self._segment is None:
             number, self._next_number = self._next_number, self._next_number + 1
             self._segment = SegmentWriter(self._folder.open_path(number))
+        started = time.perf_counter()
         try:
             self._segment.append(requests)
         except OSError:
             self._rotate()
             raise
+        metrics().fsync_seconds.observe(time.perf_counter() - started)
         if self._segment.length >= self._bounds.segment_bytes:
             self._rotate()
             return True

@@ -29,7 +29,25 @@ class Server(_Section):
     receivers: int = Field(
         1, ge=1, le=64, description="Processes that share the port; more help where requests are small and cores many"
     )
-    max_message_mib: int = Field(64, ge=1, le=1024, description="Largest request accepted, in MiB")
+    http: str = Field(
+        "127.0.0.1:4318", description="Address of OTLP/HTTP, HOST:PORT; port 0 takes a free one, empty turns it off"
+    )
+    max_message_mib: int = Field(
+        64, ge=1, le=1024, description="Largest request accepted, in MiB, as it is sent and as it unpacks"
+    )
+    max_json_mib: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Largest OTLP/JSON request accepted, in MiB: JSON takes up to 31 times its size",
+    )
+    max_concurrent_requests: int = Field(
+        256, ge=1, description="Requests under way at once; more are told to come again"
+    )
+    request_seconds: float = Field(30.0, gt=0, description="How long an HTTP request may take to arrive")
+    cors_origins: list[str] = Field(
+        default_factory=list, description="Web origins whose pages may send; empty allows none, * any"
+    )
     stop_seconds: float = Field(30.0, gt=0, description="How long a stop may take to drain")
 
 

@@ -13,27 +13,30 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from support.otlp import span_ids, trace_request
-from support.server import EXPORT
+from support.otlp import logs_request, metrics_request, span_ids, trace_request
+from support.server import intake
 
-from llmcost.ingest.group_commit import Bounds, GroupCommit
+from llmcost.ingest.group_commit import PENDING_MAX_BYTES, Bounds, GroupCommit
 from llmcost.ingest.journal import Reading
-from llmcost.ingest.receiver import RETRY_SECONDS, TRACE_SERVICE, Receiver
+from llmcost.ingest.receiver import Receiver
 from llmcost.ingest.receiver_folder import ReceiverFolder
+from llmcost.ingest.refusals import RETRY_SECONDS, Refused
+from llmcost.ingest.services import LOGS, METRICS, SERVICES, TRACES, Service
 from llmcost.models.errors import SettingsError
 
 MIB = 1 << 20
 Use = Callable[[grpc.aio.Channel, Receiver], Awaitable[None]]
 
 
-def run(folder: Path, use: Use, *, backlog_bytes: int = 1 << 30) -> list[bytes]:
+def run(folder: Path, use: Use, *, backlog_bytes: int = 1 << 30, **limits: int) -> list[bytes]:
     """Run `use` against a receiver; returns the bodies in the journal afterwards."""
 
     async def body() -> None:
         bounds = Bounds(segment_seconds=60, segment_bytes=64 * MIB, backlog_bytes=backlog_bytes)
         journal = GroupCommit(ReceiverFolder(folder), bounds, next_number=1)
-        receiver = Receiver(journal, max_message_bytes=MIB)
+        receiver = Receiver(intake(journal, **limits), max_message_bytes=MIB)
         port = await receiver.start("127.0.0.1:0")
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -50,8 +53,14 @@ def run(folder: Path, use: Use, *, backlog_bytes: int = 1 << 30) -> list[bytes]:
     return bodies
 
 
-async def export(channel: grpc.aio.Channel, body: bytes, compression: grpc.Compression | None = None) -> bytes:
-    answer: bytes = await channel.unary_unary(EXPORT)(body, compression=compression, timeout=30)
+async def export(
+    channel: grpc.aio.Channel,
+    body: bytes,
+    compression: grpc.Compression | None = None,
+    service: Service = TRACES,
+) -> bytes:
+    method = channel.unary_unary(f"/{service.grpc}/Export")
+    answer: bytes = await method(body, compression=compression, timeout=30)
     return answer
 
 
@@ -68,6 +77,8 @@ def retry_info(error: grpc.aio.AioRpcError) -> RetryInfo:
     assert (error.code().value[0], error.details()) == (status.code, status.message)
     info = RetryInfo()
     assert status.details[0].Unpack(info)
+    # The Python SDK looks here instead.
+    assert info == RetryInfo.FromString(dict(error.trailing_metadata())["google.rpc.retryinfo-bin"])
     return info
 
 
@@ -102,6 +113,64 @@ def test_a_small_gzip_of_a_huge_request_is_refused(tmp_path: Path) -> None:
         assert grpc.StatusCode.RESOURCE_EXHAUSTED == raised.value.code()
 
     assert [] == run(tmp_path, use)
+
+
+def test_logs_are_put_into_the_journal_too(tmp_path: Path) -> None:
+    """Over the logs service."""
+    body = logs_request(["outcome"])
+
+    async def use(channel: grpc.aio.Channel, _: Receiver) -> None:
+        assert b"" == await export(channel, body, service=LOGS)
+
+    assert [body] == run(tmp_path, use)
+
+
+def test_metrics_are_answered_and_dropped(tmp_path: Path) -> None:
+    """An SDK that sends all three signals to one place is told so, and is not made to send again."""
+
+    async def use(channel: grpc.aio.Channel, _: Receiver) -> None:
+        answer = await export(channel, metrics_request(), service=METRICS)
+        told = ExportMetricsServiceResponse.FromString(answer).partial_success
+        assert 3 == told.rejected_data_points
+        assert "llmcost does not store metrics" in told.error_message
+        assert b"" == await export(channel, b"", service=METRICS)
+
+    assert [] == run(tmp_path, use)
+
+
+def test_one_request_too_many_is_told_to_come_again(tmp_path: Path) -> None:
+    """The bound is on requests under way at once; the next one finds room."""
+    body = trace_request(span_ids(1))
+
+    async def use(channel: grpc.aio.Channel, _: Receiver) -> None:
+        open_call = channel.stream_unary(f"/{TRACES.grpc}/Export")()  # has its place, and sends nothing yet
+        await open_call.wait_for_connection()
+        error = None
+        while error is None:  # until the server has seen the open call
+            try:
+                await export(channel, body)
+            except grpc.aio.AioRpcError as refused:
+                error = refused
+        assert grpc.StatusCode.UNAVAILABLE == error.code()
+        assert "server.max_concurrent_requests" in str(error.details())
+        assert RETRY_SECONDS == retry_info(error).retry_delay.seconds
+        await open_call.write(body)
+        await open_call.done_writing()
+        await open_call
+        assert b"" == await export(channel, body)
+
+    assert {body} == set(run(tmp_path, use, max_requests=1))
+
+
+def test_requests_may_hold_only_so_much_memory() -> None:
+    """Many large ones at once are told to come again."""
+    limits = intake(None)  # type: ignore[arg-type]  # nothing reaches the journal
+    with limits.admit(TRACES, "grpc") as first, pytest.raises(Refused, match="bytes"):
+        first.hold(PENDING_MAX_BYTES)
+        with limits.admit(TRACES, "grpc") as second:
+            second.hold(1)
+    with limits.admit(TRACES, "grpc") as third:
+        third.hold(PENDING_MAX_BYTES)
 
 
 def test_a_malformed_request_is_an_invalid_argument(tmp_path: Path) -> None:
@@ -168,11 +237,11 @@ def test_a_disk_that_fails_is_unavailable(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_health_is_told_until_the_drain(tmp_path: Path) -> None:
-    """SERVING for the server and the trace service, NOT_SERVING to whoever watches when it stops."""
+    """SERVING for the server and each service, NOT_SERVING to whoever watches when it stops."""
 
     async def use(channel: grpc.aio.Channel, receiver: Receiver) -> None:
         health = health_pb2_grpc.HealthStub(channel)
-        for service in ("", TRACE_SERVICE):
+        for service in ("", *(service.grpc for service in SERVICES)):
             answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
             assert health_pb2.HealthCheckResponse.SERVING == answer.status
         watch = health.Watch(health_pb2.HealthCheckRequest(service=""))
@@ -190,11 +259,26 @@ def test_a_port_that_is_taken_is_one_clear_error(tmp_path: Path) -> None:
 
     async def body() -> None:
         journal = GroupCommit(ReceiverFolder(tmp_path), Bounds(1, MIB, MIB), next_number=1)
-        one, other = (Receiver(journal, max_message_bytes=MIB) for _ in range(2))
+        one, other = (Receiver(intake(journal), max_message_bytes=MIB) for _ in range(2))
         port = await one.start("127.0.0.1:0")
         with pytest.raises(SettingsError, match=f'cannot listen on "127.0.0.1:{port}"'):
             await other.start(f"127.0.0.1:{port}")
         await one.stop()
+        await journal.close()
+
+    asyncio.run(body())
+
+
+def test_processes_may_share_a_port_when_told_to(tmp_path: Path) -> None:
+    """The kernel spreads the senders over them."""
+
+    async def body() -> None:
+        journal = GroupCommit(ReceiverFolder(tmp_path), Bounds(1, MIB, MIB), next_number=1)
+        one, other = (Receiver(intake(journal), max_message_bytes=MIB, share_port=True) for _ in range(2))
+        port = await one.start("127.0.0.1:0")
+        assert port == await other.start(f"127.0.0.1:{port}")
+        await one.stop()
+        await other.stop()
         await journal.close()
 
     asyncio.run(body())

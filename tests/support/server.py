@@ -18,6 +18,10 @@ from typing import Any, Self
 import grpc
 from deltalake import DeltaTable
 
+from llmcost.ingest.group_commit import GroupCommit
+from llmcost.ingest.intake import Intake
+from llmcost.models.settings import MIB
+
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 PATIENCE_SECONDS = 60.0
 CHILDREN = ("receiver", "landing worker")
@@ -39,9 +43,8 @@ class Server:
     def __init__(self, lake: Path, *, port: int = 0, **settings: object) -> None:
         self.lake = lake
         self._log = lake.parent / f"{lake.name}.log"
-        self._settings = {"LLMCOST_SERVER__GRPC": f"127.0.0.1:{port}"} | {
-            f"LLMCOST_{name.upper()}": str(value) for name, value in settings.items()
-        }
+        addresses = {"LLMCOST_SERVER__GRPC": f"127.0.0.1:{port}", "LLMCOST_SERVER__HTTP": "127.0.0.1:0"}
+        self._settings = addresses | {f"LLMCOST_{name.upper()}": str(value) for name, value in settings.items()}
         self.start()
 
     def start(self) -> None:
@@ -98,6 +101,14 @@ class Server:
             time.sleep(0.01)
         return int(found[-1])
 
+    def http_port(self) -> int:
+        """Where the server that was started last listens for HTTP."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (found := re.findall(r"event=receiving grpc=\S+ http=127\.0\.0\.1:(\d+)", self.log())):
+            assert time.monotonic() < deadline, f"no HTTP:\n{self.log()}"
+            time.sleep(0.01)
+        return int(found[-1])
+
     def log(self) -> str:
         """Everything said on stderr so far."""
         return self._log.read_text()
@@ -127,3 +138,9 @@ def landed_span_ids(lake: Path) -> Counter[str]:
     """How often each span id stands in the lake, raw duplicates included."""
     table = DeltaTable(lake / "spans").to_pyarrow_table(columns=["span_id"])
     return Counter(table.column("span_id").to_pylist())
+
+
+def intake(journal: GroupCommit, **limits: int) -> Intake:
+    """An intake with small bounds."""
+    bounds = {"max_message_bytes": MIB, "max_json_bytes": MIB, "max_requests": 64}
+    return Intake(journal, **(bounds | limits))

@@ -90,7 +90,10 @@ class Llmcost(Server):
 
     def __init__(self, lake: Path) -> None:
         super().__init__(
-            [str(Path(sys.executable).with_name("llmcost")), "serve", "--lake", str(lake), "--grpc", "127.0.0.1:0"],
+            [
+                *(str(Path(sys.executable).with_name("llmcost")), "serve", "--lake", str(lake)),
+                *("--grpc", "127.0.0.1:0", "--http", ""),
+            ],
             lake.with_suffix(".log"),
         )
         self.lake = lake

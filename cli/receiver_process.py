@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..models.errors import LandingError
 
-_ADDRESS = re.compile(r"127\.0\.0\.1:([1-9]\d*)")
+_ADDRESSES = re.compile(r"grpc\W+127\.0\.0\.1:(\d+)\W+http\W+127\.0\.0\.1:(\d+)")
 _START_SECONDS = 30.0
 _STOP_SECONDS = 60.0
 
@@ -27,12 +27,18 @@ class Receiver:
     """A running receiver, and where it listens."""
 
     port: int
+    http_port: int
     process: subprocess.Popen[str]
 
     @property
     def endpoint(self) -> str:
         """What an OTLP/gRPC exporter takes."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def http_endpoint(self) -> str:
+        """What an OTLP/HTTP exporter takes."""
+        return f"http://127.0.0.1:{self.http_port}"
 
 
 @contextmanager
@@ -41,27 +47,28 @@ def receiver(lake: Path) -> Iterator[Receiver]:
 
     Raises LandingError with the receiver's last words if it does not start or does not stop cleanly.
     """
-    command = [sys.executable, "-m", "llmcost.cli", "serve", "--lake", str(lake), "--grpc", "127.0.0.1:0"]
+    addresses = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "llmcost.cli", "serve", "--lake", str(lake), *addresses]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     lines: deque[str] = deque(maxlen=20)
-    port: list[int] = []
+    ports: list[int] = []
     known = threading.Event()
 
     def listen() -> None:
         # Reads to the end, so that a talkative receiver never blocks on a full pipe.
         for line in process.stderr or ():
             lines.append(line.strip())
-            found = _ADDRESS.search(line)
-            if found and not port:
-                port.append(int(found[1]))
+            found = _ADDRESSES.search(line)
+            if found and not ports:
+                ports.extend(map(int, found.groups()))
                 known.set()
         known.set()
 
     threading.Thread(target=listen, daemon=True, name="receiver-log").start()
     try:
-        if not known.wait(_START_SECONDS) or not port:
+        if not known.wait(_START_SECONDS) or not ports:
             raise LandingError(f"the receiver did not start: {lines[-1] if lines else 'it said nothing'}")
-        yield Receiver(port[0], process)
+        yield Receiver(ports[0], ports[1], process)
     finally:
         process.terminate()
         try:

@@ -29,11 +29,20 @@ def serve(
             show_default="127.0.0.1:4317",
         ),
     ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(
+            "--http",
+            metavar="HOST:PORT",
+            help="Address of OTLP/HTTP; port 0 takes a free one, an empty text turns it off.",
+            show_default="127.0.0.1:4318",
+        ),
+    ] = None,
     log_format: Annotated[
         LogFormat, typer.Option("--log-format", help="Log lines on stderr: key=value text, or JSON.")
     ] = LogFormat.TEXT,
 ) -> None:
-    """Receive OTLP traces over gRPC and land them in the lake.
+    """Receive OTLP traces and logs and land them in the lake.
 
     A request is answered OK once it is on disk; it can be queried some two seconds later. Ctrl-C or SIGTERM lands
     what was received, for at most server.stop_seconds; the next start lands the rest.
@@ -48,6 +57,6 @@ def serve(
     from ..models.settings import load  # noqa: PLC0415
 
     settings = load(config, lake=lake)
-    if grpc is not None:
-        settings = settings.model_copy(update={"server": settings.server.model_copy(update={"grpc": grpc})})
+    chosen = {name: address for name, address in (("grpc", grpc), ("http", http)) if address is not None}
+    settings = settings.model_copy(update={"server": settings.server.model_copy(update=chosen)})
     receive(settings, lake=settings.lake, log_format="json" if log_format is LogFormat.JSON else "text")

@@ -37,8 +37,13 @@ class HttpReceiver:
         cors_origins: Sequence[str] = (),
         journal: Path | None = None,
         more_metrics: Path | None = None,
+        share_port: bool = False,
     ) -> None:
-        """`journal` and `more_metrics` are what /metrics shows beside the counters: see http_app.application."""
+        """`journal` and `more_metrics` are what /metrics shows beside the counters: see http_app.application.
+
+        With `share_port` other processes may listen on the same port.
+        """
+        self._share_port = share_port
         app = application(
             intake,
             request_seconds=request_seconds,
@@ -68,9 +73,9 @@ class HttpReceiver:
         )
         self._serving: asyncio.Task[None] | None = None
 
-    async def start(self, address: str | socket.socket) -> int:
-        """Listen on `address`, HOST:PORT or a bound socket; returns the port. Raises SettingsError."""
-        sockets = [address] if isinstance(address, socket.socket) else _bound(address)
+    async def start(self, address: str) -> int:
+        """Listen on `address` (HOST:PORT); returns the port. Raises SettingsError."""
+        sockets = _bound(address, share_port=self._share_port)
         port: int = sockets[0].getsockname()[1]
         self._serving = asyncio.create_task(self._server.serve(sockets))
         started = asyncio.create_task(self._server.is_started.wait())
@@ -158,7 +163,7 @@ class _Timed(HttpToolsProtocol):
             self._deadline = None
 
 
-def _bound(address: str) -> list[socket.socket]:
+def _bound(address: str, *, share_port: bool) -> list[socket.socket]:
     """Sockets on every address that HOST stands for, all on one port."""
     host, _, port = address.rpartition(":")
     sockets: list[socket.socket] = []
@@ -167,7 +172,9 @@ def _bound(address: str) -> list[socket.socket]:
             host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
             at = sockets[0].getsockname()[1] if sockets else where[1]
-            sockets.append(socket.create_server((str(where[0]), at), family=family, backlog=2048))
+            sockets.append(
+                socket.create_server((str(where[0]), at), family=family, backlog=2048, reuse_port=share_port)
+            )
     except (OSError, ValueError) as error:
         for opened in sockets:
             opened.close()

@@ -33,6 +33,7 @@ class ReceiverOrder(Order):
 
     receiver_id: str
     grpc: str
+    http: str | None
     server: Server
     landing: Landing
     backlog_bytes: int

@@ -21,6 +21,8 @@ from ..models.settings import MIB
 from . import child
 from .delta import landed_tables
 from .group_commit import Bounds, GroupCommit
+from .http_receiver import HttpReceiver
+from .intake import Intake
 from .logs import configure, fields
 from .memory import keep_freed_memory
 from .orders import ReceiverOrder
@@ -42,7 +44,7 @@ def main() -> int:
     lake = Lake(Path(order.lake))
     folder = ReceiverFolder(lake.journal / order.receiver_id)
     try:
-        asyncio.run(_receive(order, folder, next_number(lake, folder)))
+        asyncio.run(_receive(order, lake, folder, next_number(lake, folder)))
     except (LlmcostError, OSError, DeltaError) as error:
         log.error("cannot receive: %s", error)
         child.say(child.FAILED, str(error))
@@ -50,7 +52,7 @@ def main() -> int:
     return 0
 
 
-async def _receive(order: ReceiverOrder, folder: ReceiverFolder, number: int) -> None:
+async def _receive(order: ReceiverOrder, lake: Lake, folder: ReceiverFolder, number: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -62,15 +64,33 @@ async def _receive(order: ReceiverOrder, folder: ReceiverFolder, number: int) ->
         backlog_seconds=order.landing.journal_max_age_seconds,
     )
     journal = GroupCommit(folder, bounds, next_number=number, on_close=lambda: child.say(child.CLOSED))
-    receiver = Receiver(journal, max_message_bytes=order.server.max_message_mib * MIB, share_port=True)
-    await receiver.start(order.grpc)
+    intake = Intake.of(journal, order.server)
+    receivers = await _receivers(order, lake, intake)
     child.say(child.READY)
     beating = asyncio.create_task(_beat())
     await stop.wait()
     loop.remove_reader(0)
-    await receiver.stop()
+    await asyncio.gather(*(receiver.stop() for receiver in receivers))
     await journal.close()
     beating.cancel()
+
+
+async def _receivers(order: ReceiverOrder, lake: Lake, intake: Intake) -> list[Receiver | HttpReceiver]:
+    """What listens, started."""
+    grpc = Receiver(intake, max_message_bytes=intake.max_message_bytes, share_port=True)
+    await grpc.start(order.grpc)
+    if order.http is None:
+        return [grpc]
+    http = HttpReceiver(
+        intake,
+        request_seconds=order.server.request_seconds,
+        cors_origins=order.server.cors_origins,
+        journal=lake.journal,
+        more_metrics=lake.metrics,
+        share_port=True,
+    )
+    await http.start(order.http)
+    return [grpc, http]
 
 
 def _hear(stop: asyncio.Event) -> None:

@@ -22,6 +22,7 @@ from ..models.settings import MIB, Settings
 from . import child
 from .addresses import Address, Held, hold
 from .logs import LogFormat, configure, fields
+from .metrics import share
 from .orders import ReceiverOrder, WorkerOrder
 from .receiver_folder import Lock, ReceiverFolder, claim
 from .supervisor import Child, module
@@ -37,7 +38,14 @@ class _Plan:
     lake: Lake
     log_format: LogFormat
     grpc: Held
+    http: Held | None
     folders: Sequence[tuple[ReceiverFolder, Lock]]
+
+    @property
+    def addresses(self) -> dict[str, Address]:
+        """Where it listens, by transport."""
+        held = {"grpc": self.grpc, "http": self.http}
+        return {transport: port.address for transport, port in held.items() if port is not None}
 
 
 def serve(
@@ -53,11 +61,13 @@ def serve(
     LandingError if the server cannot start; from then on it rides out what goes wrong, and says so in the log.
     """
     grpc = Address.parse("server.grpc", settings.server.grpc)
+    http = Address.parse("server.http", settings.server.http) if settings.server.http else None
     conventions.load(settings.conventions)  # a wrong table should stop the start, not the worker
     configure(log_format)
     with ExitStack() as held:
-        port = hold(grpc)
-        held.callback(port.close)
+        ports = [hold(address) for address in (grpc, http) if address]
+        for port in ports:
+            held.callback(port.close)
         opened = Lake.create(lake)
         folders = []
         try:
@@ -67,7 +77,8 @@ def serve(
                 folders.append((folder, lock))
         except OSError as error:
             raise LakeNotWritable(f'cannot write the lake "{lake}": {error}') from error
-        asyncio.run(_serve(_Plan(settings, opened, log_format, port, folders), ready))
+        share(folders[0][0].root / "metrics")
+        asyncio.run(_serve(_Plan(settings, opened, log_format, ports[0], ports[1] if http else None, folders), ready))
 
 
 async def _serve(plan: _Plan, ready: Callable[[int], object] | None) -> None:
@@ -138,6 +149,7 @@ def _receivers(plan: _Plan, workers: Sequence[Child]) -> list[Child]:
             log_format=plan.log_format,
             receiver_id=folder.receiver_id,
             grpc=str(plan.grpc.address),
+            http=str(plan.http.address) if plan.http else None,
             server=settings.server,
             landing=settings.landing,
             backlog_bytes=settings.landing.journal_max_mib * MIB // len(plan.folders),
@@ -164,20 +176,21 @@ def _waker(worker: Child) -> Callable[[str], None]:
 
 
 def _say_started(plan: _Plan) -> None:
-    address, settings = plan.grpc.address, plan.settings
+    settings = plan.settings
     days = settings.deriving.spans_retention_days
     log.info(
         "receiving",
         extra=fields(
-            grpc=address,
+            **plan.addresses,
             lake=plan.lake.root.resolve(),
             receivers=len(plan.folders),
             retention="forever" if days is None else f"{days}d",
             content=settings.content.policy,
         ),
     )
-    if not address.is_loopback:
-        log.warning(
-            "anyone who reaches this address can send: there is no authentication yet",
-            extra=fields(host=address.host),
-        )
+    for address in plan.addresses.values():
+        if not address.is_loopback:
+            log.warning(
+                "anyone who reaches this address can send: there is no authentication yet",
+                extra=fields(address=address),
+            )

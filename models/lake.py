@@ -8,6 +8,7 @@ marts: day=YYYY-MM-DD/NAME.parquet, one file a day, replaced atomically
 rollups/*.sql             the user's own rollups
 prices/*.toml             the user's price layers
 prices/restatements.jsonl what a changed price book did to booked days, a line a day
+metrics/*.prom            figures of the lake, for /metrics
 journal/RECEIVER/         acknowledged requests that are not landed yet
 """
 
@@ -53,6 +54,11 @@ class Lake:
     def restatements(self) -> Path:
         """The record of restated days, appended to and never rewritten."""
         return self.prices / "restatements.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """Folder of `*.prom` files, figures of the lake that /metrics shows."""
+        return self.root / "metrics"
 
     @property
     def user_rollups(self) -> Path:

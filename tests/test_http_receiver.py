@@ -406,21 +406,6 @@ def told(port: int) -> dict[tuple[Any, ...], float]:
     }
 
 
-def test_a_bound_socket_can_be_handed_over(tmp_path: Path) -> None:
-    """As a process that shares its port with others does."""
-
-    async def body() -> None:
-        journal = GroupCommit(ReceiverFolder(tmp_path), Bounds(1, MIB, MIB), next_number=1)
-        bound = socket.create_server(("127.0.0.1", 0), reuse_port=True)
-        receiver = HttpReceiver(intake(journal))
-        port = await receiver.start(bound)
-        assert 200 == (await asyncio.to_thread(ask, port, "/healthz")).status
-        await receiver.stop()
-        await journal.close()
-
-    asyncio.run(body())
-
-
 def test_a_stop_answers_what_is_under_way_and_refuses_the_rest(tmp_path: Path) -> None:
     async def body() -> None:
         journal = GroupCommit(ReceiverFolder(tmp_path), Bounds(60, MIB, MIB), next_number=1)

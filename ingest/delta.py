@@ -120,17 +120,27 @@ class LandedTable:
         try:
             return DeltaTable(self.root)
         except TableNotFoundError:
+            return self._create()
+
+    def _create(self) -> DeltaTable:
+        try:
             DeltaTable.create(
                 self.root,
                 schema=self._schema,
-                mode="ignore",  # another receiver of this lake may be quicker
+                mode="ignore",
                 partition_by=[DAY.name],
                 name=self.name,
                 configuration=_CONFIGURATION,
             )
-            sync_folder(self.root)
-            sync_folder(self.root.parent)
-            return DeltaTable(self.root)
+        except DeltaError as error:
+            # Another process may have been quicker by a moment: its first commit is then an error here.
+            try:
+                return DeltaTable(self.root)
+            except TableNotFoundError:
+                raise error from None
+        sync_folder(self.root)
+        sync_folder(self.root.parent)
+        return DeltaTable(self.root)
 
     def _add_missing_columns(self) -> None:
         """Give a table that an older llmcost made the columns it lacks; its old rows hold NULL in them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
@@ -182,3 +183,12 @@ def test_a_lake_of_an_older_program_gets_the_columns_that_came_since(lake: Lake)
         {"evaluation_name": "kind", "score": 1.0}
     ]
     assert DeltaTable(lake.table("spans")).to_pyarrow_table().num_rows == 5
+
+
+def test_processes_that_create_a_table_at_once_all_open_it(tmp_path: Path) -> None:
+    """Receivers and workers of a new lake start together; one of them makes the table."""
+    with ThreadPoolExecutor(8) as starting:
+        for number in range(5):
+            lake = Lake.create(tmp_path / str(number))
+            opened = list(starting.map(lambda _, lake=lake: landed_tables(lake), range(8)))  # type: ignore[misc]
+            assert {0} == {table.landed_number("0" * 12) for tables in opened for table in tables}

@@ -162,8 +162,9 @@ def _count(lake: Path, counts: Counts) -> None:
     counts.landed = len(landed)
     counts.lost = len(counts.acknowledged - landed.keys())
     counts.landed_twice = sum(count - 1 for span_id, count in landed.items() if span_id not in counts.delivered_twice)
-    bill = Warehouse(lake, Settings()).sql("select count(*) as calls, sum(cost_usd) as cost from calls").to_pylist()[0]
-    counts.billed, counts.billed_usd = bill["calls"], Decimal(bill["cost"])
+    bill = Warehouse(lake, Settings()).sql("select count(*) as calls, sum(cost_usd) as cost from calls")
+    ((counts.billed, cost),) = (row.values() for row in bill.to_pylist())
+    counts.billed_usd = Decimal(cost)
 
 
 def full_disk(folder: Path, *, mib: int = 24) -> str:

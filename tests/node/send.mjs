@@ -1,26 +1,35 @@
-// node send.mjs ENDPOINT FEATURE: one trace with a model call, then, in a request of its own, its outcome.
-// Prints the trace id once the outcome is acknowledged.
+// node send.mjs ENDPOINT FEATURE [grpc|http/protobuf|http/json]: one trace with a model call, then, in requests
+// of their own, its outcome and a log record. Prints what was sent, as JSON, once all is acknowledged.
 
-import { context, ROOT_CONTEXT, SpanKind, trace } from "@opentelemetry/api";
-import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-grpc";
+import { ROOT_CONTEXT, SpanKind, trace } from "@opentelemetry/api";
 import { resourceFromAttributes } from "@opentelemetry/resources";
+import { BatchLogRecordProcessor, LoggerProvider } from "@opentelemetry/sdk-logs";
 import { BatchSpanProcessor, NodeTracerProvider } from "@opentelemetry/sdk-trace-node";
 
-const [endpoint, feature] = process.argv.slice(2);
+const [endpoint, feature, protocol = "grpc"] = process.argv.slice(2);
+const suffix = { grpc: "grpc", "http/protobuf": "proto", "http/json": "http" }[protocol];
+const { OTLPTraceExporter } = await import(`@opentelemetry/exporter-trace-otlp-${suffix}`);
+const { OTLPLogExporter } = await import(`@opentelemetry/exporter-logs-otlp-${suffix}`);
+const sent = { spans: [], logs: [] };
 const failures = [];
-const exporter = new OTLPTraceExporter({ url: endpoint });
-const acknowledged = exporter.export.bind(exporter);
-exporter.export = (spans, done) =>
-  acknowledged(spans, (result) => {
-    if (result.code !== 0) failures.push(result.error ?? new Error("the receiver refused the spans"));
-    done(result);
-  });
 
-const processor = new BatchSpanProcessor(exporter);
-const provider = new NodeTracerProvider({
-  resource: resourceFromAttributes({ "service.name": "node-sender" }),
-  spanProcessors: [processor],
-});
+function watched(exporter, note) {
+  const send = exporter.export.bind(exporter);
+  exporter.export = (items, done) =>
+    send(items, (result) => {
+      if (result.code !== 0) failures.push(result.error ?? new Error("the receiver refused it"));
+      else items.forEach(note);
+      done(result);
+    });
+  return exporter;
+}
+
+const options = (path) => ({ url: protocol === "grpc" ? endpoint : endpoint + path, compression: "gzip" });
+const resource = resourceFromAttributes({ "service.name": "node-sender" });
+const spans = watched(new OTLPTraceExporter(options("/v1/traces")), (span) => sent.spans.push(span.spanContext().spanId));
+const provider = new NodeTracerProvider({ resource, spanProcessors: [new BatchSpanProcessor(spans)] });
+const logs = watched(new OTLPLogExporter(options("/v1/logs")), (record) => sent.logs.push(record.eventName));
+const loggers = new LoggerProvider({ resource, processors: [new BatchLogRecordProcessor({ exporter: logs })] });
 const tracer = provider.getTracer("node-sender");
 
 const root = tracer.startSpan("POST /chat", { kind: SpanKind.SERVER, attributes: { feature } }, ROOT_CONTEXT);
@@ -47,6 +56,11 @@ await provider.forceFlush();
 
 tracer.startSpan("outcome", { attributes: { "outcome.resolved": true } }, inside).end();
 await provider.forceFlush();
+
+const attributes = { feature, "half.an.emoji": "\u{1F600}".slice(0, 1), "no.number": NaN, "no.integer": 1e300 };
+loggers.getLogger("node-sender").emit({ eventName: "feedback", body: { liked: true }, attributes, context: inside });
+await loggers.forceFlush();
 if (failures.length) throw failures[0];
-console.log(root.spanContext().traceId);
+console.log(JSON.stringify(sent));
 await provider.shutdown();
+await loggers.shutdown();

@@ -89,6 +89,7 @@ def _asked(client: Any, model: str, **more: Any) -> None:
 
 def from_litellm(lake: Path) -> Sent:
     """LiteLLM's SDK with its callback `otel`, over HTTP."""
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches a price list when it is imported
     import litellm
     from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -156,9 +157,9 @@ def from_rotel(lake: Path) -> Sent:
                 _wait_for_port(in_grpc)
                 _wait_for_port(in_http)
                 for name, send in SDKS.items():
-                    if name.startswith("node") and not node_is_installed():
-                        continue
                     by = name.split()[1]
+                    if by == "http/json" or (name.startswith("node") and not node_is_installed()):
+                        continue  # Rotel takes no OTLP/JSON
                     sent += send(f"http://127.0.0.1:{in_grpc if by == 'grpc' else in_http}", name, by)
                 time.sleep(2)  # its batches leave after 200 ms
             finally:

@@ -97,7 +97,8 @@ def send_from_python(endpoint: str, feature: str, protocol: str = "grpc") -> Sen
     The outcome goes in a later request than its trace, a log record in one of its own.
     """
     resource = Resource({"service.name": "python-sender"})
-    spans, logs = _exporters(endpoint, protocol)
+    refused: list[str] = []
+    spans, logs = (_watched(exporter, refused) for exporter in _exporters(endpoint, protocol))
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(spans))
     loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
@@ -118,7 +119,22 @@ def send_from_python(endpoint: str, feature: str, protocol: str = "grpc") -> Sen
     assert loggers.force_flush()
     provider.shutdown()
     loggers.shutdown()
+    assert not refused, refused
     return Sent([f"{span.get_span_context().span_id:016x}" for span in (root, call, outcome)], ["feedback"])
+
+
+def _watched(exporter: Any, refused: list[str]) -> Any:
+    """The exporter; it notes what it could not deliver, of which a flush says nothing."""
+    export = exporter.export
+
+    def watched(batch: Any) -> Any:
+        result = export(batch)
+        if result.name != "SUCCESS":
+            refused.append(f"{len(batch)} of {type(exporter).__name__}")
+        return result
+
+    exporter.export = watched
+    return exporter
 
 
 def _exporters(endpoint: str, protocol: str) -> tuple[Any, Any]:
@@ -128,7 +144,7 @@ def _exporters(endpoint: str, protocol: str) -> tuple[Any, Any]:
         return GrpcSpanExporter(endpoint=endpoint, **packed), GrpcLogExporter(endpoint=endpoint, **packed)
     return (
         HttpSpanExporter(endpoint=f"{endpoint}/v1/traces", compression=http.Compression.Gzip),
-        HttpLogExporter(endpoint=f"{endpoint}/v1/logs", compression=http.Compression.Deflate),
+        HttpLogExporter(endpoint=f"{endpoint}/v1/logs", compression=http.Compression.Gzip),
     )
 
 

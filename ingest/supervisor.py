@@ -53,6 +53,7 @@ class Child:
         self._ready: asyncio.Future[None] | None = None
         self._heard_at = 0.0
         self._draining = False
+        self._restarts = metrics().restarts.labels(name)
 
     def start(self) -> None:
         """Start the process and watch it."""
@@ -99,7 +100,7 @@ class Child:
             deaths = 0 if time.monotonic() - started > _STEADY_SECONDS else deaths
             pause = _BACK_OFF_SECONDS[min(deaths, len(_BACK_OFF_SECONDS) - 1)]
             deaths += 1
-            metrics().restarts.labels(self.name).inc()
+            self._restarts.inc()
             log.error(
                 f"the {self.name} ended, starting it again",
                 extra=fields(reason=_reason(code), wait_seconds=pause, process=self._process and self._process.pid),

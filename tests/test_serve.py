@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fault_run
+import grpc
 import pytest
 import typer
+from deltalake import DeltaTable
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from support import captures
 from support.otlp import span_ids, trace_request
 from support.server import CHILDREN, PATIENCE_SECONDS, Server, landed_span_ids
+from test_http_receiver import JSON, PROTOBUF, ask, told
+from test_otlp_json import otlp_json
+from test_unpack import make_bomb
 from typer.testing import CliRunner
 
 from llmcost.cli.serve import serve as serve_command
 from llmcost.ingest.serve import serve
+from llmcost.ingest.services import LOGS, TRACES
+from llmcost.ingest.wire import Signal
 from llmcost.models import settings
 from llmcost.models.errors import SettingsError
 
@@ -141,17 +152,19 @@ def test_a_lake_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None
 
 
 def test_the_command_passes_its_options_on(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--grpc wins over the settings; the help shows an example."""
+    """--grpc and --http win over the settings; the help shows an example."""
     app = typer.Typer()
     app.command()(serve_command)
-    asked: list[tuple[str, Path, str]] = []
+    asked: list[tuple[str, str, Path, str]] = []
     monkeypatch.setattr(
         "llmcost.ingest.serve.serve",
-        lambda settings, *, lake, log_format: asked.append((settings.server.grpc, lake, log_format)),
+        lambda settings, *, lake, log_format: asked.append(
+            (settings.server.grpc, settings.server.http, lake, log_format)
+        ),
     )
-    options = ["--lake", str(lake), "--grpc", "127.0.0.1:1", "--log-format", "json"]
+    options = ["--lake", str(lake), "--grpc", "127.0.0.1:1", "--http", "", "--log-format", "json"]
     assert 0 == CliRunner().invoke(app, options).exit_code
-    assert [("127.0.0.1:1", lake, "json")] == asked
+    assert [("127.0.0.1:1", "", lake, "json")] == asked
     assert "llmcost serve --lake ./llmcost-lake" in CliRunner().invoke(app, ["--help"]).output
 
 
@@ -261,3 +274,102 @@ def test_kills_at_random_moments_lose_nothing_and_bill_nothing_twice(lake: Path)
     assert counts.is_exact, counts
     assert counts.kills >= 7, counts
     assert len(counts.acknowledged) > counts.sent / 2, counts
+
+
+def test_the_same_over_either_transport_and_in_either_form_lands_the_same_rows(tmp_path: Path) -> None:
+    """Every recorded export, traces and logs: as gRPC, as HTTP with protobuf, as HTTP with JSON."""
+    rows = []
+    for form in ("grpc", PROTOBUF, JSON):
+        lake = tmp_path / form.rpartition("/")[2]
+        with Server(lake) as server:
+            for name in captures.names():
+                for request in captures.requests(name, logs=True):
+                    service = TRACES if request.signal == Signal.TRACES else LOGS
+                    if form == "grpc":
+                        server.send(request.body, service=service)
+                    else:
+                        message = service.request.FromString(request.body)
+                        body = request.body if form == PROTOBUF else otlp_json(message)
+                        assert 200 == ask(server.http_port(), f"/v1/{service.name}", body, form).status
+            assert 0 == server.stop()
+        rows.append({table: sorted(map(repr, all_rows(lake, table))) for table in ("spans", "events")})
+    assert rows[0] == rows[1] == rows[2]
+    assert all(rows[0].values())
+
+
+def all_rows(lake: Path, table: str) -> list[dict[str, object]]:
+    """Every row, without what tells when and how it was received."""
+    found = DeltaTable(lake / table).to_pyarrow_table()
+    return [
+        {name: value for name, value in row.items() if not name.startswith("received")} for row in found.to_pylist()
+    ]
+
+
+def test_metrics_tell_of_every_process_of_the_server(lake: Path) -> None:
+    """What the worker landed is on the receiver's page."""
+    with Server(lake, landing__segment_seconds=0.2) as server:
+        server.send(trace_request(span_ids(20), event="said"))
+        server.wait_until_landed()
+        page = told(server.http_port())
+        while not page.get(("llmcost_landing_lag_seconds_count",)):
+            page = told(server.http_port())
+        assert (
+            20 == page["llmcost_records_total", ("result", "accepted"), ("signal", "traces"), ("transport", "grpc")]
+        )
+        assert 20 == page["llmcost_landed_rows_total", ("table", "spans")]
+        assert 20 == page["llmcost_landed_rows_total", ("table", "events")]
+        assert 1 == page["llmcost_commit_seconds_count", ("table", "spans")]
+        restarts = "llmcost_restarts_total", ("process", "landing worker")
+        assert 0 == page[restarts]
+        server.signal_child("landing worker")
+        while 1 != told(server.http_port())[restarts]:
+            time.sleep(0.05)
+        assert 0 == server.stop()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of memory from /proc")
+def test_bombs_over_both_transports_leave_memory_alone(lake: Path) -> None:
+    """Bodies of 1 MiB that unpack to a GiB, eight at a time, gzip, zstd and JSON: all refused."""
+    gzip_bomb, zstd_bomb = make_bomb("gzip", 1024), make_bomb("zstd", 1024)
+    nested = b'{"resourceSpans":[' + b"{}," * (4 << 20) + b"{}]}"
+    with Server(lake, server__max_message_mib=16, server__max_json_mib=4) as server:
+        port = server.http_port()
+        before = peak_bytes(server.child_pid("receiver"))
+
+        def send(number: int) -> int:
+            match number % 4:
+                case 0:
+                    return ask(port, body=gzip_bomb, content_encoding="gzip").status
+                case 1:
+                    return ask(port, body=zstd_bomb, content_encoding="zstd").status
+                case 2:
+                    return ask(port, body=gzip.compress(nested, 1), form=JSON, content_encoding="gzip").status
+            with pytest.raises(grpc.RpcError) as raised:
+                server.send(bytes(64 << 20), compression=grpc.Compression.Gzip)
+            assert grpc.StatusCode.RESOURCE_EXHAUSTED == raised.value.code()
+            return 413
+
+        with ThreadPoolExecutor(8) as senders:
+            assert {413} == set(senders.map(send, range(16)))
+        assert peak_bytes(server.child_pid("receiver")) - before < 256 << 20
+        server.send(trace_request(span_ids(1)))
+        assert 0 == server.stop()
+
+
+def peak_bytes(process: int) -> int:
+    """The most memory a process has held."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
+
+
+def test_http_can_be_turned_off(lake: Path) -> None:
+    with Server(lake, server__http="") as server:
+        server.send(trace_request(span_ids(1)))
+        assert 0 == server.stop()
+    assert "http=" not in server.log()
+
+
+@pytest.mark.parametrize("address", ["4318", "localhost:x"])
+def test_an_http_address_is_host_and_port(lake: Path, address: str) -> None:
+    with pytest.raises(SettingsError, match=r"server\.http = .* is not HOST:PORT"):
+        serve(settings.Settings(server=settings.Server(http=address)), lake=lake)

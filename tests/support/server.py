@@ -20,9 +20,9 @@ from deltalake import DeltaTable
 
 from llmcost.ingest.group_commit import GroupCommit
 from llmcost.ingest.intake import Intake
+from llmcost.ingest.services import TRACES, Service
 from llmcost.models.settings import MIB
 
-EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 PATIENCE_SECONDS = 60.0
 CHILDREN = ("receiver", "landing worker")
 _SERVE = """
@@ -113,10 +113,10 @@ class Server:
         """Everything said on stderr so far."""
         return self._log.read_text()
 
-    def send(self, body: bytes, **options: Any) -> bytes:
-        """Export one request; returns the response's bytes or raises grpc.RpcError."""
+    def send(self, body: bytes, service: Service = TRACES, **options: Any) -> bytes:
+        """Export one request over gRPC; returns the response's bytes or raises grpc.RpcError."""
         with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
-            answer: bytes = channel.unary_unary(EXPORT)(body, timeout=PATIENCE_SECONDS, **options)
+            answer: bytes = channel.unary_unary(f"/{service.grpc}/Export")(body, timeout=PATIENCE_SECONDS, **options)
             return answer
 
     def wait_until_landed(self) -> None:

@@ -115,7 +115,7 @@ class _Bodies:
         self._limit = intake.max_message_bytes
         self._json_limit = intake.max_json_bytes
         self._seconds = seconds
-        self._unpacking = asyncio.Semaphore(4)
+        self._unpacking = asyncio.Semaphore(2)  # each may take twice the bound
         self._converting = asyncio.Semaphore(1)  # its memory is many times the body
 
     async def read(self, request: Request, place: Place, service: Service, form: str) -> bytes:

@@ -39,7 +39,7 @@ class Server(_Section):
         16,
         ge=1,
         le=1024,
-        description="Largest OTLP/JSON request accepted, in MiB: JSON takes up to 31 times its size",
+        description="Largest OTLP/JSON request accepted, in MiB: a hostile one takes 70 times its size",
     )
     max_concurrent_requests: int = Field(
         256, ge=1, description="Requests under way at once; more are told to come again"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..models.errors import LakeError
-from .journal import FRAME_OVERHEAD, Request, SegmentWriter, close_segment
+from .journal import Request, SegmentWriter, close_segment, frame_bytes
 from .logs import fields
 from .metrics import metrics
 from .receiver_folder import ReceiverFolder
@@ -117,7 +117,7 @@ class GroupCommit:
         Raises JournalFull or JournalWriteFailed, and then it is not in the journal as far as the sender
         may know: it must be sent again.
         """
-        size = FRAME_OVERHEAD + len(request.body)
+        size = frame_bytes(request)
         self._refuse_if_full(size)
         done = asyncio.get_running_loop().create_future()
         self._pending.append((request, done))
@@ -173,7 +173,7 @@ class GroupCommit:
         try:
             while self._pending:
                 batch, self._pending = self._pending, []
-                size = sum(FRAME_OVERHEAD + len(request.body) for request, _ in batch)
+                size = sum(frame_bytes(request) for request, _ in batch)
                 try:
                     rotated = await loop.run_in_executor(self._thread, self._write, [request for request, _ in batch])
                 except Exception as error:  # whatever it is, every sender must get its answer

@@ -2,12 +2,17 @@
 
 A segment is a file of framed raw OTLP requests. Little-endian, no padding:
 
-    header  8 bytes   b"LLMCJNL" and the format version, 1
+    header  8 bytes   b"LLMCJNL" and the format version, 2
     frame   u32       length of the body
             u32       CRC32C over everything that follows in the frame
             u8        signal
             u64       instant of receipt, microseconds since 1970
+            u16       length of the forced attributes
+            …         forced attributes (forced.py), nothing for most senders
             …         body, the OTLP message as it came
+
+Frames of version 1 have no forced attributes, nor their length; they are read as well, because an upgrade
+finds in the journal what the older program acknowledged.
 
 What is written here is read back after a kill -9 at any instant, so a reader trusts only frames
 whose checksum holds and calls the rest a torn tail.
@@ -30,11 +35,12 @@ import google_crc32c
 from ..models.errors import LandingError
 from .wire import Signal
 
-HEADER = b"LLMCJNL\x01"
+_MAGIC = b"LLMCJNL"
+HEADER = _MAGIC + b"\x02"
 _SIZE_AND_CRC = struct.Struct("<II")
-_STAMP = struct.Struct("<BQ")
-FRAME_OVERHEAD = _SIZE_AND_CRC.size + _STAMP.size
-"""Bytes a frame adds to its body."""
+_STAMPS = {1: struct.Struct("<BQ"), 2: struct.Struct("<BQH")}
+"""Version -> what stands between the checksum and the bytes: signal, instant, length of what is forced."""
+_STAMP = _STAMPS[HEADER[-1]]
 
 _SIGNALS = {int(signal): signal for signal in Signal}
 _IOV_MAX = os.sysconf("SC_IOV_MAX") if hasattr(os, "sysconf") else 1024
@@ -51,11 +57,18 @@ class Request:
     signal: Signal
     received_at_us: int
     body: bytes
+    forced: bytes = b""
+    """What its sender's token says of every row, whatever the body says: forced.packed(); at most 65,535 bytes."""
+
+
+def frame_bytes(request: Request) -> int:
+    """How much of a segment a request takes."""
+    return _SIZE_AND_CRC.size + _STAMP.size + len(request.forced) + len(request.body)
 
 
 def frame_head(request: Request) -> bytes:
     """The part of a request's frame that stands before its body."""
-    stamp = _STAMP.pack(request.signal, request.received_at_us)
+    stamp = _STAMP.pack(request.signal, request.received_at_us, len(request.forced)) + request.forced
     crc = google_crc32c.extend(google_crc32c.value(stamp), request.body)
     return _SIZE_AND_CRC.pack(len(request.body), crc) + stamp
 
@@ -163,30 +176,33 @@ class Reading:
         if len(header) < len(HEADER) and HEADER.startswith(header):
             self.cut_bytes = size
             return
-        if header != HEADER:
+        stamp = _STAMPS.get(header[-1])
+        if header[:-1] != _MAGIC or stamp is None:
             raise SegmentUnreadable(
-                f'"{self.path}" is not a journal segment of version {HEADER[-1]}: it begins with {header!r}'
+                f'"{self.path}" is not a journal segment of version 1 or {HEADER[-1]}: it begins with {header!r}'
             )
         self.whole_bytes = len(HEADER)
-        while request := self._frame(size):
-            self.whole_bytes += FRAME_OVERHEAD + len(request.body)
+        while request := self._frame(stamp, size):
+            self.whole_bytes = self._file.tell()
             yield request
         self.cut_bytes = size - self.whole_bytes
 
-    def _frame(self, size: int) -> Request | None:
-        head = self._file.read(FRAME_OVERHEAD)
-        if len(head) < FRAME_OVERHEAD:
+    def _frame(self, stamp: struct.Struct, size: int) -> Request | None:
+        head = self._file.read(_SIZE_AND_CRC.size + stamp.size)
+        if len(head) < _SIZE_AND_CRC.size + stamp.size:
             return None
         length, crc = _SIZE_AND_CRC.unpack_from(head)
-        if self.whole_bytes + FRAME_OVERHEAD + length > size:  # before read(): a torn length may say 4 GiB
+        signal, received_at_us, *more = stamp.unpack_from(head, _SIZE_AND_CRC.size)
+        forced_length = more[0] if more else 0
+        if self._file.tell() + forced_length + length > size:  # before read(): a torn length may say 4 GiB
             return None
-        stamp, body = head[_SIZE_AND_CRC.size :], self._file.read(length)
-        if len(body) < length or google_crc32c.extend(google_crc32c.value(stamp), body) != crc:
+        forced, body = self._file.read(forced_length), self._file.read(length)
+        stamped = head[_SIZE_AND_CRC.size :] + forced
+        if google_crc32c.extend(google_crc32c.value(stamped), body) != crc:
             return None
-        signal, received_at_us = _STAMP.unpack(stamp)
         if signal not in _SIGNALS:
             raise SegmentUnreadable(f'"{self.path}" holds a request of the unknown signal {signal}')
-        return Request(_SIGNALS[signal], received_at_us, body)
+        return Request(_SIGNALS[signal], received_at_us, body, forced)
 
 
 def _unreadable(path: Path, error: OSError) -> SegmentUnreadable:

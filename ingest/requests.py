@@ -28,6 +28,10 @@ class Request(Protocol):
     def body(self) -> bytes:
         """The serialised request."""
 
+    @property
+    def forced(self) -> bytes:
+        """What its sender's token says of each of its rows: forced.packed(); empty for most."""
+
 
 def batches(requests: Sequence[Request]) -> Iterator[tuple[Signal, list[int]]]:
     """Indices of requests of one signal that are decoded together: enough to amortise, few enough for the cache."""

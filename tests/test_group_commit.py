@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from llmcost.ingest.group_commit import Bounds, GroupCommit, JournalFull, JournalWriteFailed
-from llmcost.ingest.journal import FRAME_OVERHEAD, Reading, Request
+from llmcost.ingest.journal import Reading, Request, frame_bytes
 from llmcost.ingest.receiver_folder import ReceiverFolder
 from llmcost.ingest.wire import Signal
 
@@ -123,7 +123,7 @@ def test_a_full_journal_refuses_until_landing_has_made_room(tmp_path: Path) -> N
             except JournalFull:
                 await asyncio.sleep(0.05)
 
-    bounds = Bounds(segment_seconds=60, segment_bytes=1 << 20, backlog_bytes=1000 + FRAME_OVERHEAD)
+    bounds = Bounds(segment_seconds=60, segment_bytes=1 << 20, backlog_bytes=1000 + frame_bytes(request(b"")))
     folder = run(tmp_path, use, bounds)
     assert [[b"y" * 900]] == [bodies(segment.path) for segment in folder.waiting()]
 

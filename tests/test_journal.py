@@ -18,6 +18,7 @@ requests = st.builds(
     signal=st.sampled_from(Signal),
     received_at_us=st.integers(0, 2**63),
     body=st.binary(max_size=300),
+    forced=st.binary(max_size=40),
 )
 
 
@@ -46,7 +47,8 @@ def test_round_trip(batches: list[list[Request]]) -> None:
 
 def test_a_torn_tail_is_cut_at_the_last_whole_frame(tmp_path: Path) -> None:
     """Cut anywhere inside the last frame, the frames before it stand, and the torn bytes are counted."""
-    kept, torn = Request(Signal.TRACES, 1, b"first" * 9), Request(Signal.TRACES, 2, b"last" * 9)
+    kept = Request(Signal.TRACES, 1, b"first" * 9)
+    torn = Request(Signal.TRACES, 2, b"last" * 9, b'{"team":"search"}')
     whole = len(written(tmp_path / "000000000001.open", [[kept]]))
     both = written(tmp_path / "000000000002.open", [[kept], [torn]])
     path = tmp_path / "000000000003.seg"
@@ -57,7 +59,8 @@ def test_a_torn_tail_is_cut_at_the_last_whole_frame(tmp_path: Path) -> None:
 
 def test_a_flipped_byte_is_never_read_as_a_request(tmp_path: Path) -> None:
     """Any one damaged byte in the last frame loses that frame and no other."""
-    kept, damaged = Request(Signal.TRACES, 1, b"first"), Request(Signal.TRACES, 2, b"second")
+    kept = Request(Signal.TRACES, 1, b"first")
+    damaged = Request(Signal.TRACES, 2, b"second", b'{"team":"search"}')
     whole = len(written(tmp_path / "000000000001.open", [[kept]]))
     both = written(tmp_path / "000000000002.open", [[kept, damaged]])
     path = tmp_path / "000000000003.seg"
@@ -78,9 +81,39 @@ def test_zeros_after_a_power_cut_are_a_torn_tail(tmp_path: Path) -> None:
 def test_another_format_is_refused(tmp_path: Path) -> None:
     """A segment of a later version is not guessed at."""
     path = tmp_path / "000000000001.seg"
-    path.write_bytes(HEADER[:-1] + b"\x02" + bytes(100))
-    with pytest.raises(SegmentUnreadable, match="not a journal segment of version 1"):
+    path.write_bytes(HEADER[:-1] + b"\x03" + bytes(100))
+    with pytest.raises(SegmentUnreadable, match="not a journal segment of version 1 or 2"):
         read(path)
+
+
+VERSION_1 = bytes.fromhex(
+    "4c4c4d434a4e4c 01"  # LLMCJNL, version 1
+    "05000000 b78df2dd 01 0100000000000000 6669727374"  # 5 bytes, their checksum, traces, at 1 us, "first"
+    "06000000 3c6cca19 02 0200000000000000 7365636f6e64"  # 6 bytes, their checksum, logs, at 2 us, "second"
+)
+"""A segment as the program before forced attributes wrote it."""
+
+
+def test_a_segment_of_version_1_is_read(tmp_path: Path) -> None:
+    """An upgrade finds in the journal what the older program acknowledged: all of it, and nobody forced."""
+    path = tmp_path / "000000000001.seg"
+    whole = [Request(Signal.TRACES, 1, b"first"), Request(Signal.LOGS, 2, b"second")]
+    path.write_bytes(VERSION_1)
+    assert (whole, 0) == read(path)
+    for length in range(len(VERSION_1) - 23, len(VERSION_1)):
+        path.write_bytes(VERSION_1[:length])
+        assert whole[:1] == read(path)[0]
+    for at in range(len(VERSION_1) - 23, len(VERSION_1)):
+        path.write_bytes(VERSION_1[:at] + bytes([VERSION_1[at] ^ 0x40]) + VERSION_1[at + 1 :])
+        assert whole[:1] == read(path)[0]
+
+
+def test_a_segment_of_version_1_that_was_left_open_is_closed(tmp_path: Path) -> None:
+    """The older program was killed, and its torn tail is cut as ours would be."""
+    (tmp_path / "000000000001.open").write_bytes(VERSION_1 + b"torn")
+    [left] = ReceiverFolder(tmp_path).recover()
+    assert (len(VERSION_1), 4) == (left.whole_bytes, left.cut_bytes)
+    assert VERSION_1 == (tmp_path / "000000000001.seg").read_bytes()
 
 
 def test_segments_left_open_are_closed(tmp_path: Path) -> None:

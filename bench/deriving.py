@@ -46,6 +46,7 @@ class Request:
     signal: int
     received_at_us: int
     body: bytes
+    forced: bytes = b""
 
 
 def main() -> None:

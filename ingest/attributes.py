@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
@@ -48,18 +49,28 @@ class Encoded:
 class KeyRules:
     """What is done with an attribute by its key alone, decided once for each distinct key."""
 
-    def __init__(self, conventions: Conventions, content_policy: str) -> None:
+    def __init__(
+        self, conventions: Conventions, content_policy: str, allow: Sequence[str] = (), deny: Sequence[str] = ()
+    ) -> None:
+        """`allow` and `deny` are globs: what they match is kept although it is content, or dropped whatever it is."""
         self._read = conventions.keys
-        globs = conventions.content_keys if content_policy != "keep" else ()
-        self._content = re.compile("|".join(map(translate, globs)) or r"(?!)")
+        self._content = _any_of(conventions.content_keys if content_policy != "keep" else ())
+        self._allow = _any_of(allow)
+        self.is_denied = lru_cache(maxsize=65536)(_any_of(deny))
+        self.denies = bool(deny)
         self.is_content = lru_cache(maxsize=65536)(self._matches_content)
 
     def _matches_content(self, key: str) -> bool:
-        return self._content.match(key) is not None
+        return self._content(key) and not self._allow(key)
 
     def is_unread(self, key: str) -> bool:
         """Whether a value under this key need not even be decoded."""
         return self.is_content(key) and key not in self._read
+
+
+def _any_of(globs: Sequence[str]) -> Callable[[str], bool]:
+    matches = re.compile("|".join(map(translate, globs)) or r"(?!)").match
+    return lambda key: matches(key) is not None
 
 
 class Attributes:
@@ -79,6 +90,8 @@ class Attributes:
         self.keys, self._key_of = self._distinct_keys(encoded.keys)
         self._code_of = {key: code for code, key in enumerate(self.keys)}
         self._left = np.ones(len(self.rows), np.bool_)
+        if rules.denies:  # before anything can be read from them
+            self._left &= ~np.array([rules.is_denied(key) for key in self.keys], np.bool_)[self._key_of]
         self._drop_beyond(landing.max_attributes)
         self._group()
         unread = np.array([rules.is_unread(key) for key in self.keys], np.bool_)
@@ -124,6 +137,14 @@ class Attributes:
     def texts(self, text_at: Integers) -> pa.StringArray:
         """Texts of the pool by index, NULL where negative."""
         return take(self.pool.texts(), text_at)
+
+    def put(self, positions: Integers, texts: pa.StringArray) -> None:
+        """Other texts in place of the values at `positions`."""
+        values = self.values
+        values.text_at[positions] = self.pool.add(texts) + np.arange(len(positions))
+        values.kinds[positions] = Kind.STRING
+        values.ints[positions] = 0
+        values.doubles[positions] = 0.0
 
     def take_out(self, positions: Integers) -> None:
         """These stand in a column of their own now."""

@@ -68,6 +68,12 @@ class Carriers:
             found[WHOLE] = self._unquoted(distinct.dictionary)
         return [found[path].take(codes) for path in paths]
 
+    def is_shut(self, texts: pa.StringArray) -> npt.NDArray[np.bool_]:
+        """Which of `texts` begin as JSON or a Python literal of it does, and are none that can be read."""
+        distinct = texts.dictionary_encode()
+        shut = pc.and_(_is_composed(distinct.dictionary), self._opened(distinct.dictionary).is_null())
+        return np.array(shut.take(distinct.indices), np.bool_)
+
     def scores(self, texts: pa.StringArray, query: str) -> pa.StringArray:
         """What `query` makes of each of `texts` that is JSON; NULL where nothing.
 
@@ -88,8 +94,7 @@ class Carriers:
 
     def _opened(self, texts: pa.StringArray) -> pa.StringArray:
         """Each text as JSON; NULL where it is none, in JSON or in Python."""
-        starts = pc.utf8_slice_codeunits(pc.utf8_ltrim_whitespace(texts), 0, 1)
-        composed = pc.is_in(starts, pa.array(["{", "["]))
+        composed = _is_composed(texts)
         candidates = pc.if_else(composed, texts, None)
         opened = (
             self._query(_AS_JSON, pa.table({"carried": candidates}), {"surrogate": _SURROGATE})
@@ -120,6 +125,10 @@ class Carriers:
             return self._connection.sql(sql, params=parameters).to_arrow_table()
         finally:
             self._connection.unregister("texts")
+
+
+def _is_composed(texts: pa.StringArray) -> pa.BooleanArray:
+    return pc.is_in(pc.utf8_slice_codeunits(pc.utf8_ltrim_whitespace(texts), 0, 1), pa.array(["{", "["]))
 
 
 def _python_as_json(text: str) -> str | None:

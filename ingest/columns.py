@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 
 from ..models.conventions import Conventions
 from ..models.settings import Landing
+from .privacy import Privacy
 from .records import EVENTS_BY_DAY, SPANS_BY_DAY, Batch, Landed, Rulebook
 from .requests import Request, batches, to_arrow
 from .wire import Signal
@@ -34,8 +34,10 @@ class Decoder:
     Not for use by several threads at once.
     """
 
-    def __init__(self, conventions: Conventions, content_policy: str, landing: Landing) -> None:
-        self._rulebook = Rulebook(conventions, content_policy, landing)
+    def __init__(
+        self, conventions: Conventions, content_policy: str, landing: Landing, privacy: Privacy | None = None
+    ) -> None:
+        self._rulebook = Rulebook(conventions, content_policy, landing, privacy or Privacy())
 
     def decode(self, requests: Sequence[Request]) -> Decoded:
         """Land all requests; rows of one signal keep the order of arrival.
@@ -73,6 +75,6 @@ class Decoder:
         landed = Landed()
         batch, readable = to_arrow(signal, [request.body for request in requests])
         if batch is not None:
-            received = [request.received_at_us for request, good in zip(requests, readable, strict=True) if good]
-            Batch(self._rulebook, signal, batch, np.array(received, np.int64), landed).land()
+            read = [request for request, good in zip(requests, readable, strict=True) if good]
+            Batch(self._rulebook, signal, batch, read, landed).land()
         return landed, [at for at, good in enumerate(readable) if not good]

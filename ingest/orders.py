@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..models.settings import Content, Landing, Server
 from .logs import LogFormat
+from .privacy import Privacy
 
 
 class Order(BaseModel):
@@ -46,4 +47,11 @@ class WorkerOrder(Order):
     lands_abandoned: bool
     landing: Landing
     content: Content
+    hash_key: str = Field("", repr=False)
+    """In hex. It travels on stdin only: a command line and an environment can be read by others."""
     conventions: dict[str, Any]
+
+    @property
+    def privacy(self) -> Privacy:
+        """What must not be read in the lake, and the key that hides it."""
+        return Privacy.of(self.content, bytes.fromhex(self.hash_key))

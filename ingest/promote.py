@@ -21,6 +21,7 @@ from .anyvalue import Kind
 from .attributes import Attributes
 from .carriers import WHOLE, Carriers
 from .notes import Notes
+from .privacy import Hasher
 from .ragged import Integers, Mask, offsets_and_bytes, take, with_nulls
 from .scores import Scores
 
@@ -52,7 +53,8 @@ class _Candidates:
 class Promoter:
     """Fills the promoted columns of one table of attributes after another."""
 
-    def __init__(self, conventions: Conventions) -> None:
+    def __init__(self, conventions: Conventions, hasher: Hasher) -> None:
+        self._hasher = hasher
         self._spellings = {column.name: conventions.spellings.get(column.name, ()) for column in schema.PROMOTED}
         self._paths: dict[str, list[str]] = {}
         for spelling in dict.fromkeys(s for found in self._spellings.values() for s in found if s.path is not None):
@@ -62,9 +64,16 @@ class Promoter:
 
     def promote(self, attributes: Attributes, notes: Notes) -> dict[str, pa.Array]:
         """All promoted columns by name; what they took is out of `attributes.rest()` afterwards."""
+        self._hasher.hide_values(attributes, self._carriers)
         scores = Scores(self._carriers, self._score_carriers, attributes)
         columns = _Promotion(attributes, notes, self._open_carriers(attributes)).columns(self._spellings)
+        self._hasher.hide_carriers(attributes, self._carriers, notes)
         return columns | {"evaluation_scores": scores.column(columns["operation"])}
+
+    def hide(self, attributes: Attributes, notes: Notes) -> None:
+        """Hash what must be in attributes that are not promoted: those of resources."""
+        self._hasher.hide_values(attributes, self._carriers)
+        self._hasher.hide_carriers(attributes, self._carriers, notes)
 
     def _open_carriers(self, attributes: Attributes) -> dict[Spelling, _Candidates]:
         """Every path spelling that is present, read while its carrier is still whole."""
@@ -78,8 +87,11 @@ class Promoter:
             texts = attributes.texts(values.text_at[positions])
             for path, found in zip(paths, self._carriers.read(texts, paths), strict=True):
                 at = np.flatnonzero(np.asarray(found.is_valid()))
-                base = attributes.pool.add(found)
-                opened[Spelling(key, path)] = _Candidates(
+                spelling = Spelling(key, path)
+                base = attributes.pool.add(
+                    self._hasher.texts(found) if path != WHOLE and self._hasher.is_read_in(spelling) else found
+                )
+                opened[spelling] = _Candidates(
                     rows=attributes.rows[positions[at]],
                     positions=positions[at],
                     text_at=base + at,

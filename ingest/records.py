@@ -6,6 +6,7 @@ and logs share are filled in one place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +18,13 @@ from ..models import schema
 from ..models.conventions import Conventions
 from ..models.settings import Landing
 from .attributes import Attributes, Encoded, KeyRules
+from .forced import Forced
 from .ids import SPAN_ID_BYTES, TRACE_ID_BYTES, hex_ids, valid_ids
 from .notes import Notes
+from .privacy import Hasher, Privacy
 from .promote import Promoter
 from .ragged import Integers, as_text, cut_texts, list_offsets, offsets_and_bytes, row_of_each, take
+from .requests import Request
 from .wire import Signal
 
 _RESOURCE_BYTES = 256 * 1024 * 1024
@@ -69,11 +73,13 @@ class _Origins:
 class Rulebook:
     """How attributes and names are read: the conventions, the content policy and the limits of landing."""
 
-    def __init__(self, conventions: Conventions, content_policy: str, landing: Landing) -> None:
+    def __init__(self, conventions: Conventions, content_policy: str, landing: Landing, privacy: Privacy) -> None:
         self._landing = landing
-        self._rules = KeyRules(conventions, content_policy)
-        self._resource_rules = KeyRules(conventions, "keep")
-        self._promoter = Promoter(conventions)
+        self._rules = KeyRules(conventions, content_policy, privacy.allow, privacy.deny)
+        self._resource_rules = KeyRules(conventions, "keep", deny=privacy.deny)
+        hasher = Hasher(conventions, privacy)
+        self._promoter = Promoter(conventions, hasher)
+        self.hidden = hasher.hidden
 
     def attributes(self, encoded: Encoded, height: int, notes: Notes) -> Attributes:
         """Attributes of spans, events or log records."""
@@ -81,7 +87,9 @@ class Rulebook:
 
     def resource_attributes(self, encoded: Encoded, height: int, notes: Notes) -> Attributes:
         """Attributes of resources, of which nothing is content."""
-        return Attributes(encoded, height, self._resource_rules, self._landing, notes)
+        attributes = Attributes(encoded, height, self._resource_rules, self._landing, notes)
+        self._promoter.hide(attributes, notes)
+        return attributes
 
     def promote(self, attributes: Attributes, notes: Notes) -> dict[str, pa.Array]:
         """The promoted columns by name."""
@@ -104,10 +112,14 @@ class Rulebook:
 class Batch:
     """One batch of requests of one signal being landed."""
 
-    def __init__(self, rulebook: Rulebook, signal: Signal, batch: pa.RecordBatch, received: Integers, landed: Landed):
+    def __init__(
+        self, rulebook: Rulebook, signal: Signal, batch: pa.RecordBatch, requests: Sequence[Request], landed: Landed
+    ) -> None:
+        """`batch` has a row for each of `requests`."""
         self._rulebook = rulebook
         self._signal = signal
-        self._received = received
+        self._received = np.array([request.received_at_us for request in requests], np.int64)
+        self._forced = Forced.of([request.forced for request in requests], rulebook.hidden)
         self._landed = landed
         by_request = batch.column(0)
         by_resource = by_request.values.field("scopes")
@@ -253,6 +265,8 @@ class Batch:
         notes.add("implausible_time", (moments - received > _LATEST_US) | (moments - received < _EARLIEST_US))
         attributes = self._rulebook.attributes(encoded, height, notes)
         columns |= self._rulebook.promote(attributes, notes)
+        if self._forced is not None:
+            columns |= self._forced.over(columns, origins.requests, notes)
         if self._signal is Signal.LOGS:
             # Before LogRecord.event_name there was the attribute, and most senders still use it.
             at = attributes.find("event.name")

@@ -24,6 +24,7 @@ from .addresses import Address, Held, hold
 from .logs import LogFormat, configure, fields
 from .metrics import share
 from .orders import ReceiverOrder, WorkerOrder
+from .privacy import hash_key
 from .receiver_folder import Lock, ReceiverFolder, claim
 from .supervisor import Child, module
 
@@ -40,6 +41,7 @@ class _Plan:
     grpc: Held
     http: Held | None
     folders: Sequence[tuple[ReceiverFolder, Lock]]
+    hash_key: bytes
 
     @property
     def addresses(self) -> dict[str, Address]:
@@ -63,6 +65,7 @@ def serve(
     grpc = Address.parse("server.grpc", settings.server.grpc)
     http = Address.parse("server.http", settings.server.http) if settings.server.http else None
     conventions.load(settings.conventions)  # a wrong table should stop the start, not the worker
+    key = hash_key(settings.content)
     configure(log_format)
     with ExitStack() as held:
         ports = [hold(address) for address in (grpc, http) if address]
@@ -78,7 +81,9 @@ def serve(
         except OSError as error:
             raise LakeNotWritable(f'cannot write the lake "{lake}": {error}') from error
         share(folders[0][0].root / "metrics")
-        asyncio.run(_serve(_Plan(settings, opened, log_format, ports[0], ports[1] if http else None, folders), ready))
+        asyncio.run(
+            _serve(_Plan(settings, opened, log_format, ports[0], ports[1] if http else None, folders, key), ready)
+        )
 
 
 async def _serve(plan: _Plan, ready: Callable[[int], object] | None) -> None:
@@ -125,7 +130,8 @@ def _workers(plan: _Plan) -> list[Child]:
             receiver_ids=tuple(folder.receiver_id for folder in folders),
             lands_abandoned=number == 0,
             landing=settings.landing,
-            content=settings.content,
+            content=settings.content.model_copy(update={"hash_key": None}),
+            hash_key=plan.hash_key.hex(),
             conventions=settings.conventions,
         )
         made.append(

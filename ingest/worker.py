@@ -221,7 +221,7 @@ def main() -> int:
     locks = _locks(folders, wishes)
     if locks is None:
         return 0
-    decoder = Decoder(conventions.load(order.conventions), order.content.policy, order.landing)
+    decoder = Decoder(conventions.load(order.conventions), order.content.policy, order.landing, order.privacy)
     try:
         tables = landed_tables(lake)
     except (OSError, DeltaError) as error:

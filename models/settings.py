@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .errors import SettingsError
@@ -74,6 +74,16 @@ class Content(_Section):
     """Prompt and completion text."""
 
     policy: Literal["drop", "keep"] = Field("drop", description="Whether text of prompts and answers is landed")
+    allow: tuple[str, ...] = Field((), description="Attributes (globs) that are landed although they are content")
+    deny: tuple[str, ...] = Field(
+        (), description="Attributes (globs) that are neither read nor landed, those of resources included"
+    )
+    hash: tuple[str, ...] = Field(
+        (),
+        description="Dimensions, such as user_id, or attributes (globs) whose values are landed as a keyed hash",
+    )
+    hash_key_file: Path | None = Field(None, description="File with the key of these hashes, 16 bytes or more")
+    hash_key: SecretStr | None = Field(None, description="The key itself; set it in the environment only")
 
 
 class Pricing(_Section):
@@ -126,6 +136,11 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
+def _may_be_a_secret(name: str, problem: str) -> bool:
+    """Whether the value may be content.hash_key, under its name or a misspelt one."""
+    return name == "content" or (name.startswith("content.") and (problem == "extra_forbidden" or "key" in name))
+
+
 def load(path: Path | None = None, *, lake: Path | None = None) -> Settings:
     """Settings from `path` (or ./llmcost.toml if it is there) and the environment; `lake` wins over both.
 
@@ -145,8 +160,9 @@ def load(path: Path | None = None, *, lake: Path | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
+        shown = "(hidden)" if _may_be_a_secret(name, first["type"]) else repr(first.get("input"))
         raise SettingsError(
-            f'setting "{name}" = {first.get("input")!r}: {first["msg"]}'
+            f'setting "{name}" = {shown}: {first["msg"]}'
             f" (from {source or 'the environment'}; all settings: docs/settings.md)"
         ) from error
     return settings if lake is None else settings.model_copy(update={"lake": lake})

@@ -34,6 +34,7 @@ class Request:
     signal: Signal
     received_at_us: int
     body: bytes
+    forced: bytes = b""
 
 
 def spans(*sent: dict[str, Any], resource: dict[str, Any] | None = None) -> ExportTraceServiceRequest:

@@ -47,6 +47,7 @@ class Request:
     signal: Signal
     received_at_us: int
     body: bytes
+    forced: bytes = b""
 
 
 # --- The plain loop ---------------------------------------------------------------------------------------
@@ -168,7 +169,11 @@ def as_scores(values: dict[str, Any], operation: str | None) -> str | None:
         except ValueError:
             continue
         if name is None and isinstance(told, dict):
-            found += [{"name": key, "score": json.dumps(value), "label": None} for key, value in told.items()]
+            found += [
+                {"name": key, "score": json.dumps(value), "label": None}
+                for key, value in told.items()
+                if key and value is not None
+            ]
         elif isinstance(told, list) and (operation or "").lower() == "evaluator":
             found += [{"name": one["name"], "score": json.dumps(one["score"]), "label": one["label"]} for one in told]
     return json.dumps(found, separators=(",", ":")) if found else None

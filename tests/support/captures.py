@@ -35,6 +35,7 @@ class RawRequest:
     signal: int
     received_at_us: int
     body: bytes
+    forced: bytes = b""
 
 
 def names() -> list[str]:

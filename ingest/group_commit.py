@@ -104,7 +104,7 @@ class GroupCommit:
         After that requests must be let in again, or a load balancer that asks here would keep away for ever.
         """
         try:
-            self._refuse_if_full(FRAME_OVERHEAD)
+            self._refuse_if_full(0)
         except LakeError as error:
             return str(error)
         if self._is_failing and time.monotonic() - self._failed_at < _TROUBLE_SECONDS:

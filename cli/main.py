@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..models.errors import LlmcostError
-from . import demo, doctor, outcomes, prices, refresh, reprice, rollup, serve, sql, trace
+from . import demo, doctor, outcomes, prices, refresh, reprice, rollup, serve, sql, tokens, trace
 
 _HELP = """What LLM calls cost, per outcome: OTLP in, Parquet by day, SQL out.
 
@@ -45,6 +45,7 @@ app.command()(trace.trace)
 app.command()(sql.sql)
 app.command()(refresh.refresh)
 app.command()(doctor.doctor)
+app.add_typer(tokens.app)
 app.add_typer(prices.app)
 app.add_typer(outcomes.app)
 app.command()(reprice.reprice)

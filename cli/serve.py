@@ -20,6 +20,7 @@ class LogFormat(StrEnum):
 def serve(
     lake: LakeOption = None,
     config: ConfigOption = None,
+    *,
     grpc: Annotated[
         str | None,
         typer.Option(
@@ -38,6 +39,9 @@ def serve(
             show_default="127.0.0.1:4318",
         ),
     ] = None,
+    allow_anonymous: Annotated[
+        bool, typer.Option("--allow-anonymous", help="Let anybody send who reaches the address, without a token.")
+    ] = False,
     log_format: Annotated[
         LogFormat, typer.Option("--log-format", help="Log lines on stderr: key=value text, or JSON.")
     ] = LogFormat.TEXT,
@@ -46,6 +50,9 @@ def serve(
 
     A request is answered OK once it is on disk; it can be queried some two seconds later. Ctrl-C or SIGTERM lands
     what was received, for at most server.stop_seconds; the next start lands the rest.
+
+    On an address that other machines reach, senders show a token (llmcost tokens create) or a certificate
+    (server.tls_client_ca).
 
     \b
     Examples:
@@ -57,6 +64,7 @@ def serve(
     from ..models.settings import load  # noqa: PLC0415
 
     settings = load(config, lake=lake)
-    chosen = {name: address for name, address in (("grpc", grpc), ("http", http)) if address is not None}
+    said = {"grpc": grpc, "http": http, "allow_anonymous": allow_anonymous or None}
+    chosen = {name: value for name, value in said.items() if value is not None}
     settings = settings.model_copy(update={"server": settings.server.model_copy(update=chosen)})
     receive(settings, lake=settings.lake, log_format="json" if log_format is LogFormat.JSON else "text")

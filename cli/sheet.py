@@ -16,6 +16,7 @@ from . import figures
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ..ingest.tokens import Token
     from ..sql.answers import Answer, PriceCheck, PriceView, Repricing, Restatement, RollupInfo
 
 
@@ -76,6 +77,25 @@ def coverage_lines(answer: Answer, now: datetime) -> tuple[str, ...]:
     if coverage.newest_span_at:
         lines.append(f"newest span {figures.ago(coverage.newest_span_at, now)}")
     return tuple(lines)
+
+
+def of_tokens(tokens: Sequence[Token], now: datetime) -> Sheet:
+    """Senders' tokens without their hashes."""
+    import pyarrow as pa  # noqa: PLC0415  start-up time
+
+    instants = ("created_at", "expires_at", "revoked_at")
+    rows = [
+        {
+            "name": token.name,
+            "state": token.state(now),
+            "forced": ", ".join(f"{column}={value}" for column, value in token.forced.items()) or None,
+            **{name: getattr(token, name) for name in instants},
+        }
+        for token in tokens
+    ]
+    texts = [(name, pa.string()) for name in ("name", "state", "forced")]
+    schema = pa.schema([*texts, *((name, pa.timestamp("us", "UTC")) for name in instants)])
+    return Sheet(pa.Table.from_pylist(rows, schema))
 
 
 def restatement_line(restated: Sequence[Restatement]) -> str:

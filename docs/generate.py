@@ -26,7 +26,8 @@ from llmcost.sql.relations import CHAIN, read
 DOCS = Path(__file__).parent
 HELP_WIDTH = "100"
 COMMANDS = (
-    (), ("serve",), ("rollup",), ("trace",), ("sql",), ("refresh",), ("doctor",), ("prices",), ("prices", "show"),
+    (), ("serve",), ("tokens",), ("tokens", "create"), ("tokens", "list"), ("tokens", "revoke"),
+    ("rollup",), ("trace",), ("sql",), ("refresh",), ("doctor",), ("prices",), ("prices", "show"),
     ("prices", "unmatched"), ("prices", "check"), ("prices", "diff"), ("reprice",), ("outcomes",),
     ("outcomes", "import"), ("demo",),
 )  # fmt: skip

@@ -25,12 +25,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from .access import CHALLENGE
 from .check import MalformedRequest
 from .intake import Intake, Place, too_large
 from .otlp_json import to_protobuf
 from .refusals import (
     MALFORMED,
     NO_SUCH_PATH,
+    NOT_ADMITTED,
     RETRY_SECONDS,
     TOO_SLOW,
     UNSUPPORTED,
@@ -61,7 +63,8 @@ def application(
 ) -> Starlette:
     """The application over `intake`.
 
-    /metrics tells of the segments below the folder `journal`, and adds the `*.prom` files of `more_metrics`.
+    /metrics tells of the segments below the folder `journal`, and adds the `*.prom` files of `more_metrics`. It
+    tells what is spent, so it asks for a token where sending does, one that is not limited to a tenant.
     """
 
     async def healthz(_: Request) -> Response:
@@ -71,7 +74,13 @@ def application(
         trouble = intake.trouble()
         return PlainTextResponse(f"{trouble or 'ready'}\n", 503 if trouble else 200)
 
-    async def scrape(_: Request) -> Response:
+    async def scrape(request: Request) -> Response:
+        try:
+            sender = intake.sender(request.headers.get("authorization"))
+            if sender.forced:
+                raise Refused(NOT_ADMITTED, f'the token "{sender.name}" forces attributes: it may send, and not read')
+        except Refused as refused:
+            return _refusal(request, refused)
         text = await asyncio.to_thread(page, journal, more_metrics)
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
@@ -95,10 +104,10 @@ def application(
 def _exporter(intake: Intake, service: Service, bodies: _Bodies) -> _Handler:
     async def export(request: Request) -> Response:
         try:
-            with intake.admit(service, "http") as place:
+            with intake.admit(service, "http", request.headers.get("authorization")) as place:
                 form = _form(request)
                 body = await bodies.read(request, place, service, form)
-                answer = await intake.export(service, body, transport="http", sender=None)
+                answer = await intake.export(service, body, place)
         except Refused as refused:
             return _refusal(request, refused)
         except ClientDisconnect:
@@ -179,6 +188,8 @@ def _refusal(request: Request, refused: Refused, more_headers: dict[str, str] | 
     headers = dict(more_headers or {})
     if refused.reason.retry:
         headers["retry-after"] = str(RETRY_SECONDS)
+    if refused.reason is NOT_ADMITTED:
+        headers["www-authenticate"] = CHALLENGE
     form = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return _render(form if form == PROTOBUF else JSON, refused.status(), refused.reason.http, headers)
 

@@ -16,11 +16,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ..models.errors import SettingsError
 from .http_app import application
 from .intake import Intake
+from .tls import Renewal, Tls
 
 _KEEP_ALIVE_SECONDS = 75
 """SDKs send every five seconds by default: a connection closed after five is closed while they send."""
 
 _DRAIN_SECONDS = 5
+_RENEWAL_SECONDS = 5
 _HEAD_BYTES = 64 * 1024
 _GRACE_SECONDS = 5.0
 """Between the refusal of a slow request and the end of its connection."""
@@ -38,11 +40,14 @@ class HttpReceiver:
         journal: Path | None = None,
         more_metrics: Path | None = None,
         share_port: bool = False,
+        tls: Tls | None = None,
     ) -> None:
         """`journal` and `more_metrics` are what /metrics shows beside the counters: see http_app.application.
 
-        With `share_port` other processes may listen on the same port.
+        With `share_port` other processes may listen on the same port. Without `tls` senders speak plain text.
         """
+        self._tls = tls
+        self._renewing: asyncio.Task[None] | None = None
         self._share_port = share_port
         app = application(
             intake,
@@ -69,6 +74,7 @@ class HttpReceiver:
                 proxy_headers=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=_DRAIN_SECONDS,
+                **({} if tls is None else tls.uvicorn_options()),
             )
         )
         self._serving: asyncio.Task[None] | None = None
@@ -83,10 +89,22 @@ class HttpReceiver:
         if not self._server.started:
             started.cancel()
             await self._serving  # raises why
+        if self._tls is not None:
+            self._renewing = asyncio.create_task(self._renew(self._tls))
         return port
+
+    async def _renew(self, tls: Tls) -> None:
+        """Use certificates that were renewed for connections made from then on."""
+        renewal = Renewal(tls)
+        while True:
+            await asyncio.sleep(_RENEWAL_SECONDS)
+            if renewal.is_due() and self._server.config.ssl is not None:
+                tls.renew(self._server.config.ssl)
 
     async def stop(self) -> None:
         """Refuse new requests, answer those that are under way, for at most a few seconds."""
+        if self._renewing is not None:
+            self._renewing.cancel()
         if self._serving is not None:
             self._server.should_exit = True
             await self._serving

@@ -38,6 +38,7 @@ class ReceiverOrder(Order):
     server: Server
     landing: Landing
     backlog_bytes: int
+    open_without_tokens: bool
 
 
 class WorkerOrder(Order):

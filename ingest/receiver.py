@@ -29,11 +29,20 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 class Receiver:
     """A gRPC server that puts what it is sent through an intake."""
 
-    def __init__(self, intake: Intake, *, max_message_bytes: int, share_port: bool = False) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        *,
+        max_message_bytes: int,
+        share_port: bool = False,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
         """With `share_port` other processes may listen on the same port, and the kernel spreads the senders.
 
-        Without it a second server on the same port is a mistake, and an error.
+        Without it a second server on the same port is a mistake, and an error. Without `credentials` senders
+        speak plain text.
         """
+        self._credentials = credentials
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             options=[
@@ -49,7 +58,10 @@ class Receiver:
     async def start(self, address: str) -> int:
         """Listen on `address` (HOST:PORT); returns the port. Raises SettingsError if that cannot be."""
         try:
-            port = self._server.add_insecure_port(address)
+            if self._credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError as error:
             raise SettingsError(
                 f'cannot listen on "{address}": is the port taken? Choose another with --grpc HOST:PORT'
@@ -72,17 +84,22 @@ _Export = Callable[[Any, _Context], Coroutine[Any, Any, bytes]]
 def _exporter(intake: Intake, service: Service) -> _Export:
     async def export(_: object, context: _Context) -> bytes:
         try:
-            with intake.admit(service, "grpc") as place:
+            with intake.admit(service, "grpc", _authorization(context)) as place:
                 body = await context.read()
                 if body is grpc.aio.EOF:
                     body = b""
                 place.hold(len(body))
-                return await intake.export(service, body, transport="grpc", sender=None)
+                return await intake.export(service, body, place)
         except Refused as refused:
             await _abort(context, refused)
             raise
 
     return export
+
+
+def _authorization(context: _Context) -> str | None:
+    shown = (value for key, value in context.invocation_metadata() or () if key == "authorization")
+    return next((value for value in shown if isinstance(value, str)), None)
 
 
 class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is untyped

@@ -19,6 +19,7 @@ from ..models.errors import LlmcostError
 from ..models.lake import Lake
 from ..models.settings import MIB
 from . import child
+from .access import Access
 from .delta import landed_tables
 from .group_commit import Bounds, GroupCommit
 from .http_receiver import HttpReceiver
@@ -28,6 +29,7 @@ from .memory import keep_freed_memory
 from .orders import ReceiverOrder
 from .receiver import Receiver
 from .receiver_folder import ReceiverFolder
+from .tls import Tls
 
 log = logging.getLogger("llmcost.ingest.receiving")
 
@@ -64,7 +66,12 @@ async def _receive(order: ReceiverOrder, lake: Lake, folder: ReceiverFolder, num
         backlog_seconds=order.landing.journal_max_age_seconds,
     )
     journal = GroupCommit(folder, bounds, next_number=number, on_close=lambda: child.say(child.CLOSED))
-    intake = Intake.of(journal, order.server)
+    access = Access(
+        lake.tokens,
+        open_without_tokens=order.open_without_tokens,
+        allow_anonymous=order.server.allow_anonymous,
+    )
+    intake = Intake.of(journal, order.server, access)
     receivers = await _receivers(order, lake, intake)
     child.say(child.READY)
     beating = asyncio.create_task(_beat())
@@ -77,7 +84,13 @@ async def _receive(order: ReceiverOrder, lake: Lake, folder: ReceiverFolder, num
 
 async def _receivers(order: ReceiverOrder, lake: Lake, intake: Intake) -> list[Receiver | HttpReceiver]:
     """What listens, started."""
-    grpc = Receiver(intake, max_message_bytes=intake.max_message_bytes, share_port=True)
+    tls = Tls.of(order.server)
+    grpc = Receiver(
+        intake,
+        max_message_bytes=intake.max_message_bytes,
+        share_port=True,
+        credentials=None if tls is None else tls.grpc_credentials(),
+    )
     await grpc.start(order.grpc)
     if order.http is None:
         return [grpc]
@@ -88,6 +101,7 @@ async def _receivers(order: ReceiverOrder, lake: Lake, intake: Intake) -> list[R
         journal=lake.journal,
         more_metrics=lake.metrics,
         share_port=True,
+        tls=tls,
     )
     await http.start(order.http)
     return [grpc, http]

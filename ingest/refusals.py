@@ -36,6 +36,8 @@ TOO_SLOW = Reason("too_slow", Code.DEADLINE_EXCEEDED, 408)
 TOO_MANY = Reason("too_many", Code.UNAVAILABLE, 503, retry=True)
 JOURNAL_FULL = Reason("journal_full", Code.RESOURCE_EXHAUSTED, 429, retry=True)
 JOURNAL_FAILED = Reason("journal_failed", Code.UNAVAILABLE, 503, retry=True)
+NOT_ADMITTED = Reason("not_admitted", Code.UNAUTHENTICATED, 401)
+ADMISSION_UNKNOWN = Reason("admission_unknown", Code.UNAVAILABLE, 503, retry=True)
 NO_SUCH_PATH = Reason("no_such_path", Code.NOT_FOUND, 404)
 WRONG_METHOD = Reason("wrong_method", Code.UNIMPLEMENTED, 405)
 

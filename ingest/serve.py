@@ -21,12 +21,14 @@ from ..models.lake import Lake
 from ..models.settings import MIB, Settings
 from . import child
 from .addresses import Address, Held, hold
+from .binding import guarded
 from .logs import LogFormat, configure, fields
 from .metrics import share
 from .orders import ReceiverOrder, WorkerOrder
 from .privacy import hash_key
 from .receiver_folder import Lock, ReceiverFolder, claim
 from .supervisor import Child, module
+from .tls import Tls
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,9 @@ class _Plan:
     grpc: Held
     http: Held | None
     folders: Sequence[tuple[ReceiverFolder, Lock]]
+    tls: Tls | None
     hash_key: bytes
+    open_without_tokens: bool
 
     @property
     def addresses(self) -> dict[str, Address]:
@@ -67,8 +71,11 @@ def serve(
     conventions.load(settings.conventions)  # a wrong table should stop the start, not the worker
     key = hash_key(settings.content)
     configure(log_format)
+    addresses = [address for address in (grpc, http) if address is not None]
+    tls = Tls.of(settings.server)
+    access = guarded(settings.server, addresses, Lake(lake).tokens, tls)
     with ExitStack() as held:
-        ports = [hold(address) for address in (grpc, http) if address]
+        ports = [hold(address) for address in addresses]
         for port in ports:
             held.callback(port.close)
         opened = Lake.create(lake)
@@ -81,9 +88,18 @@ def serve(
         except OSError as error:
             raise LakeNotWritable(f'cannot write the lake "{lake}": {error}') from error
         share(folders[0][0].root / "metrics")
-        asyncio.run(
-            _serve(_Plan(settings, opened, log_format, ports[0], ports[1] if http else None, folders, key), ready)
+        plan = _Plan(
+            settings=settings,
+            lake=opened,
+            log_format=log_format,
+            grpc=ports[0],
+            http=ports[1] if http else None,
+            folders=folders,
+            tls=tls,
+            hash_key=key,
+            open_without_tokens=access.open_without_tokens,
         )
+        asyncio.run(_serve(plan, ready))
 
 
 async def _serve(plan: _Plan, ready: Callable[[int], object] | None) -> None:
@@ -159,6 +175,7 @@ def _receivers(plan: _Plan, workers: Sequence[Child]) -> list[Child]:
             server=settings.server,
             landing=settings.landing,
             backlog_bytes=settings.landing.journal_max_mib * MIB // len(plan.folders),
+            open_without_tokens=plan.open_without_tokens,
         )
         made.append(
             Child(
@@ -192,11 +209,9 @@ def _say_started(plan: _Plan) -> None:
             receivers=len(plan.folders),
             retention="forever" if days is None else f"{days}d",
             content=settings.content.policy,
+            tls="off" if plan.tls is None else "mutual" if plan.tls.is_mutual else "on",
         ),
     )
-    for address in plan.addresses.values():
-        if not address.is_loopback:
-            log.warning(
-                "anyone who reaches this address can send: there is no authentication yet",
-                extra=fields(address=address),
-            )
+    if plan.tls is not None:
+        # gRPC itself tells of a failed handshake, in words that nobody understands.
+        log.info("senders must speak TLS (https://): of one that does not, WRONG_VERSION_NUMBER is told here")

@@ -9,6 +9,7 @@ rollups/*.sql             the user's own rollups
 prices/*.toml             the user's price layers
 prices/restatements.jsonl what a changed price book did to booked days, a line a day
 metrics/*.prom            figures of the lake, for /metrics
+tokens.json               senders' tokens, as hashes; for its owner only
 journal/RECEIVER/         acknowledged requests that are not landed yet
 """
 
@@ -44,6 +45,11 @@ class Lake:
     def journal(self) -> Path:
         """Folder of the receivers' journals."""
         return self.root / "journal"
+
+    @property
+    def tokens(self) -> Path:
+        """The file of senders' tokens; it is there once the first was made."""
+        return self.root / "tokens.json"
 
     @property
     def prices(self) -> Path:

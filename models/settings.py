@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
 
 from .errors import SettingsError
 
@@ -49,6 +50,12 @@ class Server(_Section):
         default_factory=list, description="Web origins whose pages may send; empty allows none, * any"
     )
     stop_seconds: float = Field(30.0, gt=0, description="How long a stop may take to drain")
+    allow_anonymous: bool = Field(False, description="Whether those who show no token may send, whatever the address")
+    tls_cert: Path | None = Field(None, description="Certificate chain, PEM; with it senders must speak TLS")
+    tls_key: Path | None = Field(None, description="Private key of the certificate, PEM, not encrypted")
+    tls_client_ca: Path | None = Field(
+        None, description="Authority of the senders' certificates, PEM; with it each must show one"
+    )
 
 
 class Landing(_Section):
@@ -157,6 +164,11 @@ def load(path: Path | None = None, *, lake: Path | None = None) -> Settings:
             raise SettingsError(f'"{source}" is not TOML: {error}') from error
     try:
         settings = Settings(**values)
+    except SourceError as error:
+        raise SettingsError(
+            f"{error} (the environment): lists and tables are JSON there, such as "
+            """LLMCOST_CONTENT__DENY='["user.email"]'"""
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))

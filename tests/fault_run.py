@@ -31,10 +31,9 @@ import grpc
 sys.path.insert(0, str(Path(__file__).parent))
 
 from support.load import CALL_USD, calls, new_ids
-from support.server import CHILDREN, Server, free_port, landed_span_ids
+from support.server import CHILDREN, EXPORT, Server, free_port, landed_span_ids
 
 from llmcost.ingest.journal import Request, frame_head
-from llmcost.ingest.services import TRACES
 from llmcost.ingest.wire import Signal
 from llmcost.models.settings import Settings
 from llmcost.sql import Warehouse
@@ -126,7 +125,7 @@ def run(lake: Path, *, kills: int, seed: int, every: float = 0.9, **settings: ob
 def _delivered(port: int, body: bytes) -> bool:
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=_OPTIONS) as channel:
         try:
-            channel.unary_unary(f"/{TRACES.grpc}/Export")(body, timeout=10, wait_for_ready=True)
+            channel.unary_unary(EXPORT)(body, timeout=10, wait_for_ready=True)
         except grpc.RpcError:
             return False
         return True
@@ -180,7 +179,7 @@ def full_disk(folder: Path, *, mib: int = 24) -> str:
         refused: Counter[str] = Counter()
         with Server(lake, landing__segment_seconds=0.3) as server:
             with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-                export = channel.unary_unary(f"/{TRACES.grpc}/Export")
+                export = channel.unary_unary(EXPORT)
                 deadline = time.monotonic() + 120
                 while sum(refused.values()) < 20 and time.monotonic() < deadline:
                     ids = new_ids(source, 512)

@@ -31,9 +31,7 @@ import grpc
 sys.path.insert(0, str(Path(__file__).parent))
 
 from support.load import CALL_USD, calls, new_ids
-from support.server import Server
-
-from llmcost.ingest.services import TRACES
+from support.server import EXPORT, Server
 
 CALLS_A_REQUEST = 32
 _DAY_NS = 86_400 * 10**9
@@ -56,7 +54,7 @@ class Soak:
         source = random.Random(seed)  # noqa: S311  (ids and users)
         started = time.monotonic()
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            export = channel.unary_unary(f"/{TRACES.grpc}/Export")
+            export = channel.unary_unary(EXPORT)
             while not done.is_set():
                 at_ns = time.time_ns() - source.randrange(days) * _DAY_NS
                 body = calls(new_ids(source, CALLS_A_REQUEST), source, at_ns)

@@ -28,6 +28,7 @@ from support.server import intake
 from test_otlp_json import otlp_json
 from test_unpack import make_bomb, zstd
 
+from llmcost.ingest.access import Access
 from llmcost.ingest.group_commit import Bounds, GroupCommit
 from llmcost.ingest.http_receiver import HttpReceiver
 from llmcost.ingest.journal import Reading
@@ -81,6 +82,7 @@ def run(
     *,
     backlog_bytes: int = 1 << 30,
     limits: dict[str, int] | None = None,
+    access: Access | None = None,
     **options: Any,
 ) -> list[bytes]:
     """Run `use` in a thread against a receiver's port; returns the bodies in the journal afterwards."""
@@ -88,7 +90,7 @@ def run(
     async def body() -> None:
         bounds = Bounds(segment_seconds=60, segment_bytes=64 * MIB, backlog_bytes=backlog_bytes)
         journal = GroupCommit(ReceiverFolder(folder), bounds, next_number=1)
-        receiver = HttpReceiver(intake(journal, **(limits or {})), **options)
+        receiver = HttpReceiver(intake(journal, access, **(limits or {})), **options)
         port = await receiver.start("127.0.0.1:0")
         try:
             await asyncio.to_thread(use, port)

@@ -165,11 +165,11 @@ def test_one_request_too_many_is_told_to_come_again(tmp_path: Path) -> None:
 def test_requests_may_hold_only_so_much_memory() -> None:
     """Many large ones at once are told to come again."""
     limits = intake(None)  # type: ignore[arg-type]  # nothing reaches the journal
-    with limits.admit(TRACES, "grpc") as first, pytest.raises(Refused, match="bytes"):
+    with limits.admit(TRACES, "grpc", None) as first, pytest.raises(Refused, match="bytes"):
         first.hold(PENDING_MAX_BYTES)
-        with limits.admit(TRACES, "grpc") as second:
+        with limits.admit(TRACES, "grpc", None) as second:
             second.hold(1)
-    with limits.admit(TRACES, "grpc") as third:
+    with limits.admit(TRACES, "grpc", None) as third:
         third.hold(PENDING_MAX_BYTES)
 
 

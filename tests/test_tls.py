@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
@@ -14,9 +16,10 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 from support.otlp import span_ids, trace_request
-from support.server import EXPORT, Server
+from support.server import EXPORT, Server, intake
 
 from llmcost.ingest.group_commit import Bounds, GroupCommit
+from llmcost.ingest.http_receiver import HttpReceiver
 from llmcost.ingest.receiver import Receiver
 from llmcost.ingest.receiver_folder import ReceiverFolder
 from llmcost.ingest.tls import Renewal, Tls
@@ -49,7 +52,7 @@ def run(folder: Path, tls: Tls, use: Use) -> None:
         (folder / "journal").mkdir()
         bounds = Bounds(segment_seconds=60, segment_bytes=1 << 26, backlog_bytes=1 << 30)
         journal = GroupCommit(ReceiverFolder(folder / "journal"), bounds, next_number=1)
-        receiver = Receiver(journal, max_message_bytes=1 << 20, credentials=tls.grpc_credentials())
+        receiver = Receiver(intake(journal), max_message_bytes=1 << 20, credentials=tls.grpc_credentials())
         port = await receiver.start("127.0.0.1:0")
         try:
             await use(port)
@@ -206,3 +209,34 @@ def test_an_encrypted_key_is_refused_and_no_password_is_asked(tmp_path: Path, au
         )
     )
     assert f'server.tls_key = "{tls.key}" is encrypted' in wrong(server(tls))
+
+
+def test_http_speaks_tls_and_asks_for_certificates(authority: trustme.CA, tmp_path: Path) -> None:
+    """With a client's certificate 200, without one or in plain text no answer."""
+    tls = issued(authority, tmp_path, client_ca=authority)
+    context = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    with_certificate = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    authority.issue_cert("sender@example.org").configure_cert(with_certificate)
+
+    def status(port: int, how: ssl.SSLContext | None) -> int:
+        here = http.client.HTTPSConnection("127.0.0.1", port, context=how, timeout=30) if how else (
+            http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        )  # fmt: skip
+        with contextlib.closing(here):
+            here.request("POST", "/v1/traces", BODY, {"content-type": "application/x-protobuf"})
+            return here.getresponse().status
+
+    async def body() -> None:
+        journal = GroupCommit(ReceiverFolder(tmp_path), Bounds(60, 1 << 26, 1 << 30), next_number=1)
+        receiver = HttpReceiver(intake(journal), tls=tls)
+        port = await receiver.start("127.0.0.1:0")
+        try:
+            assert 200 == await asyncio.to_thread(status, port, with_certificate)
+            for stranger in (context, None):
+                with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
+                    await asyncio.to_thread(status, port, stranger)
+        finally:
+            await receiver.stop()
+            await journal.close()
+
+    asyncio.run(body())

@@ -18,11 +18,13 @@ from typing import Any, Self
 import grpc
 from deltalake import DeltaTable
 
+from llmcost.ingest.access import Access
 from llmcost.ingest.group_commit import GroupCommit
 from llmcost.ingest.intake import Intake
 from llmcost.ingest.services import TRACES, Service
 from llmcost.models.settings import MIB
 
+EXPORT = f"/{TRACES.grpc}/Export"
 PATIENCE_SECONDS = 60.0
 CHILDREN = ("receiver", "landing worker")
 _SERVE = """
@@ -140,7 +142,7 @@ def landed_span_ids(lake: Path) -> Counter[str]:
     return Counter(table.column("span_id").to_pylist())
 
 
-def intake(journal: GroupCommit, **limits: int) -> Intake:
+def intake(journal: GroupCommit, access: Access | None = None, **limits: int) -> Intake:
     """An intake with small bounds."""
     bounds = {"max_message_bytes": MIB, "max_json_bytes": MIB, "max_requests": 64}
-    return Intake(journal, **(bounds | limits))
+    return Intake(journal, access=access, **(bounds | limits))

@@ -12,9 +12,23 @@ from google.protobuf.message import DecodeError
 from .ids import SPAN_ID_BYTES, TRACE_ID_BYTES, valid_ids
 from .wire import CHECKED, METRICS, Form, Signal
 
+ROW_BYTES, ATTRIBUTE_BYTES = 16, 8
+"""Fewer bytes of a request for each row or attribute, on average, and it is no honest one.
+
+An empty record is 2 bytes on the wire and hundreds once it is a row, an empty attribute nearly a hundred. A log
+record of a time and one letter is 18, an attribute of one letter and a small number 9. So what a request takes in
+memory when it lands stays in proportion to its bytes, of which so many are decoded at once.
+"""
+
+FREE = 1_000
+"""Rows and attributes that any request may hold."""
+
+MOST_ROWS = 1_000_000
+"""Rows of one request, which are decoded together; exporters send some hundreds."""
+
 
 class MalformedRequest(ValueError):
-    """The bytes are no OTLP export request; nothing of it can land."""
+    """The bytes are no OTLP export request, or one that holds nothing but husks; nothing of it can land."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +47,7 @@ def check_traces(request: bytes) -> Checked:
     (opentelemetry-proto trace.proto). Ids and nesting are all that is read: a request damaged inside a leaf
     can pass here and be found undecodable when it lands. Raises MalformedRequest.
     """
-    spans = _spans(request)
+    spans = _records(Signal.TRACES, request)
     trace_ok = valid_ids(spans.field("trace_id"), TRACE_ID_BYTES)
     span_ok = valid_ids(spans.field("span_id"), SPAN_ID_BYTES)
     rejected, bad_trace_ids, bad_span_ids = (
@@ -57,8 +71,7 @@ def check_logs(request: bytes) -> Checked:
 
     Raises MalformedRequest.
     """
-    message = _parse("logs", CHECKED[Signal.LOGS], request)
-    return Checked(sum(len(scope.records) for resource in message.resources for scope in resource.scopes))
+    return Checked(len(_records(Signal.LOGS, request)))
 
 
 def check_metrics(request: bytes) -> Checked:
@@ -83,15 +96,38 @@ def check_metrics(request: bytes) -> Checked:
     )
 
 
-def _spans(request: bytes) -> pa.StructArray:
-    form = CHECKED[Signal.TRACES]
+def _records(signal: Signal, request: bytes) -> pa.StructArray:
+    """Ids and nesting of the spans or log records of a request."""
+    form = CHECKED[signal]
     try:
         batch = form.to_arrow([request])
     except Exception:
         # ptars refuses a known field of another wire type and has no exception of its own; upb decides.
-        _parse("trace", form, request)
+        _parse("trace" if signal is Signal.TRACES else "logs", form, request)
         batch = form.to_arrow([form.repair(request)])
-    return batch.column(0).values.field("scopes").values.field("records").values
+    resources = batch.column(0).values
+    scopes = resources.field("scopes").values
+    records = scopes.field("records").values
+    _refuse_husks(request, resources, scopes, records)
+    return records
+
+
+def _refuse_husks(request: bytes, resources: pa.StructArray, scopes: pa.StructArray, records: pa.StructArray) -> None:
+    names = [field.name for field in records.type]
+    holders = [resources.field("resource"), records]
+    rows = len(resources) + len(scopes) + len(records)
+    if "events" in names:
+        events = records.field("events").values
+        rows += len(events)
+        holders.append(events)
+    attributes = sum(len(holder.field("attributes").values) for holder in holders)
+    if rows > MOST_ROWS:
+        raise MalformedRequest(f"{rows} rows in one request: {MOST_ROWS} are taken, send fewer at once")
+    for count, what, size in ((rows, "rows", ROW_BYTES), (attributes, "attributes", ATTRIBUTE_BYTES)):
+        if count > FREE + len(request) // size:
+            raise MalformedRequest(
+                f"{count} {what} in {len(request)} bytes: with fewer than {size} each they are empty"
+            )
 
 
 def _parse(kind: str, form: Form, request: bytes) -> Any:

@@ -7,7 +7,17 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from support.otlp import metrics_request
 
-from llmcost.ingest.check import Checked, MalformedRequest, check_logs, check_metrics, check_traces
+from llmcost.ingest import check
+from llmcost.ingest.check import (
+    ATTRIBUTE_BYTES,
+    FREE,
+    ROW_BYTES,
+    Checked,
+    MalformedRequest,
+    check_logs,
+    check_metrics,
+    check_traces,
+)
 
 GOOD = (b"t" * 16, b"s" * 8)
 
@@ -88,3 +98,63 @@ def test_data_points_of_metrics_are_counted_and_rejected() -> None:
     checked = check_metrics(metrics_request())
     assert (3, 3) == (checked.spans, checked.rejected)
     assert "does not store metrics: 3 data points dropped" in checked.message
+
+
+def _flood(kind: str, count: int) -> bytes:
+    """A request of `count` empty things of a kind, two bytes each on the wire."""
+    request = ExportLogsServiceRequest() if kind.startswith("log") else ExportTraceServiceRequest()
+    if isinstance(request, ExportLogsServiceRequest):
+        record = request.resource_logs.add().scope_logs.add().log_records
+        below = record if kind == "log records" else record.add().attributes
+    else:
+        resource = request.resource_spans.add()
+        span = resource.scope_spans.add().spans.add(trace_id=GOOD[0], span_id=GOOD[1])
+        event = span.events.add()
+        below = {
+            "resources": request.resource_spans,
+            "scopes": resource.scope_spans,
+            "spans": resource.scope_spans[0].spans,
+            "span events": span.events,
+            "attributes": span.attributes,
+            "event attributes": event.attributes,
+            "resource attributes": resource.resource.attributes,
+        }[kind]
+    for _ in range(count):
+        below.add()
+    return request.SerializeToString()
+
+
+FLOODS = (
+    "resources", "scopes", "spans", "span events", "attributes", "event attributes", "resource attributes",
+    "log records", "log attributes",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_of_empty_things_is_refused_before_it_is_kept(kind: str) -> None:
+    """Each would be hundreds of bytes in memory when it lands; a few of them are fine."""
+    check_one = check_logs if kind.startswith("log") else check_traces
+    check_one(_flood(kind, FREE - 10))
+    with pytest.raises(MalformedRequest, match="they are empty"):
+        check_one(_flood(kind, 2 * FREE))
+
+
+def test_the_smallest_honest_things_are_taken() -> None:
+    """A record of a time and a letter, an event of a time and a name, an attribute of a letter and a digit."""
+    logs, traces = ExportLogsServiceRequest(), ExportTraceServiceRequest()
+    records = logs.resource_logs.add().scope_logs.add().log_records
+    span = traces.resource_spans.add().scope_spans.add().spans.add(trace_id=GOOD[0], span_id=GOOD[1])
+    for at in range(10 * FREE):
+        records.add(time_unix_nano=1).body.string_value = "x"
+        span.events.add(time_unix_nano=1, name="delta")
+        span.attributes.add(key="k").value.int_value = at % 10
+    assert Checked(10 * FREE) == check_logs(logs.SerializeToString())
+    assert Checked(1) == check_traces(traces.SerializeToString())
+    assert (ROW_BYTES, ATTRIBUTE_BYTES) == (16, 8)
+
+
+def test_a_request_of_too_many_rows_is_told_to_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "MOST_ROWS", 4)
+    assert Checked(2) == check_traces(_request([GOOD] * 2))
+    with pytest.raises(MalformedRequest, match="send fewer at once"):
+        check_traces(_request([GOOD] * 3))

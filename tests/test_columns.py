@@ -576,3 +576,44 @@ def test_mutated_requests_never_raise_and_never_cost_a_neighbour() -> None:
                 check_traces(body)
             except MalformedRequest:
                 continue
+
+
+def _nested(depth: int) -> bytes:
+    """An AnyValue of arrays in arrays, by hand: the protobuf library refuses to write it."""
+    value = b"\x0a\x01x"
+    for _ in range(depth):
+        for field in (b"\x0a", b"\x2a"):
+            value = field + _varint(len(value)) + value
+    return value
+
+
+def _varint(number: int) -> bytes:
+    digits = b""
+    while number > 127:
+        digits += bytes([number & 127 | 128])
+        number >>= 7
+    return digits + bytes([number])
+
+
+@pytest.mark.parametrize(("depth", "is_kept"), [(40, True), (100, False), (10_000, False)])
+@pytest.mark.parametrize("key", ["x", "tags", "metadata", "user", "braintrust.scores"])
+def test_values_nested_without_end_are_no_values(key: str, depth: int, is_kept: bool) -> None:
+    """Protobuf reads a hundred messages deep; what is deeper lands as NULL with a note, and harms nobody."""
+    value = _nested(depth)
+    entry = b"\x0a" + _varint(len(key)) + key.encode() + b"\x12" + _varint(len(value)) + value
+    body = only(spans({})).SerializeToString() + b"\x4a" + _varint(len(entry)) + entry
+    for field in (b"\x12", b"\x12", b"\x0a"):
+        body = field + _varint(len(body)) + body
+    [row] = landed(body)
+    assert (None if is_kept else "bad_value") == row["landing_notes"]
+
+
+@pytest.mark.parametrize("depth", [100, 10_000, 100_000])
+@pytest.mark.parametrize("text", ["[{}]", '{{"a":{}}}', "{{'a':{}}}", '{{"user_id":{}}}', "[{}"])
+def test_json_nested_without_end_harms_nobody(text: str, depth: int) -> None:
+    """In attributes that are opened, valid or cut off, as JSON or as Python."""
+    before, _, after = text.format("|").partition("|")
+    deep = before * depth + "1" + after * depth
+    keys = ("metadata", "tags", "user", "braintrust.scores", "output.value")
+    [row] = landed(spans(dict.fromkeys(keys, deep)))
+    assert f"{1:016x}" == row["span_id"]

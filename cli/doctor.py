@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .figures import one_line
 from .options import ConfigOption, LakeOption, open_warehouse
 
 _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
@@ -19,8 +20,8 @@ def doctor(lake: LakeOption = None, config: ConfigOption = None) -> None:
     """
     findings = open_warehouse(lake, config).doctor()
     for finding in findings:
-        typer.echo(f"{_MARKS[finding.status]}  {finding.check}: {finding.message}")
+        typer.echo(f"{_MARKS[finding.status]}  {finding.check}: {one_line(finding.message)}")
         if finding.next_step and finding.status != "ok":
-            typer.echo(f"      {finding.next_step}")
+            typer.echo(f"      {one_line(finding.next_step)}")
     if any(finding.status == "fail" for finding in findings):
         raise typer.Exit(1)

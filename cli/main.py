@@ -11,6 +11,7 @@ import typer
 
 from ..models.errors import LlmcostError
 from . import demo, doctor, outcomes, prices, refresh, reprice, rollup, serve, sql, tokens, trace
+from .figures import one_line
 
 _HELP = """What LLM calls cost, per outcome: OTLP in, Parquet by day, SQL out.
 
@@ -81,7 +82,7 @@ def run() -> None:
         code = app(prog_name="llmcost", standalone_mode=False) or 0
         sys.stdout.flush()
     except LlmcostError as error:
-        typer.echo(f"llmcost: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"llmcost: {one_line(' '.join(str(error).split()))}", err=True)
         code = error.exit_code
     except typer.TyperException as error:
         typer.echo(f"llmcost: {' '.join(error.format_message().split())} (see: {_help_command(error)})", err=True)

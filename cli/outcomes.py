@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..models.errors import UsageError
+from .figures import one_line
 from .options import ConfigOption, LakeOption
 
 app = typer.Typer(name="outcomes", rich_markup_mode=None)
@@ -80,7 +81,7 @@ def import_(
         lake=lake,
         config=config,
     ):
-        typer.echo(line)
+        typer.echo(one_line(line))
 
 
 def parse_map(pairs: Sequence[str]) -> dict[str, str]:

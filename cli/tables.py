@@ -61,7 +61,7 @@ def _heading(name: str) -> str:
     >>> _heading("cost_per_success_usd"), _heading("share_percent"), _heading("agent_name")
     ('cost per success', 'share', 'agent name')
     """
-    return name.removesuffix("_usd").removesuffix("_percent").replace("_", " ")
+    return figures.one_line(name).removesuffix("_usd").removesuffix("_percent").replace("_", " ")
 
 
 def fitting(columns: list[TextColumn], width: int) -> list[TextColumn]:
@@ -94,7 +94,7 @@ def print_table(sheet: Sheet, stream: TextIO) -> None:
     for row in zip(*(column.cells for column in shown), strict=True):
         grid.add_row(*map(Text, row))
     if sheet.title:
-        console.print(Text(sheet.title, style="bold"), end="\n\n")
+        console.print(Text(figures.one_line(sheet.title), style="bold"), end="\n\n")
     if sheet.table.num_rows:
         print_grid(console, grid)
     else:
@@ -103,7 +103,7 @@ def print_table(sheet: Sheet, stream: TextIO) -> None:
     if notes:
         console.print()
     for note in notes:
-        console.print(Text(note, style="dim"))
+        console.print(Text(figures.one_line(note), style="dim"))
 
 
 def print_grid(console: Console, grid: Table) -> None:

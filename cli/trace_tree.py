@@ -35,7 +35,7 @@ def print_trace(view: TraceView) -> None:
     print_grid(console, grid)
     console.print()
     for line in summary(view):
-        console.print(Text(line))
+        console.print(Text(figures.one_line(line)))
 
 
 def _row(span: TraceSpan, places: int) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def _row(span: TraceSpan, places: int) -> tuple[str, ...]:
         "" if span.input_tokens is None else f"{span.input_tokens:,}",
         "" if span.output_tokens is None else f"{span.output_tokens:,}",
         _cost(span, places),
-        note(span),
+        figures.one_line(note(span)),
     )
 
 

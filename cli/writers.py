@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models.errors import UsageError
+from .figures import one_line
 from .options import Format
 from .sheet import Sheet
 from .tables import print_table, text_columns
@@ -34,7 +36,11 @@ _EXTENSIONS = {
     ".md": Format.MD,
     ".txt": Format.TABLE,
 }
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""What makes a spreadsheet run a cell (OWASP, "CSV injection"); the last four are the full-width signs."""
+
+_UNSEEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""Characters that JSON allows and that steer a terminal or turn text around."""
 
 
 def deliver(sheet: Sheet, format_: Format | None, output: Path | None) -> None:
@@ -58,7 +64,7 @@ def deliver(sheet: Sheet, format_: Format | None, output: Path | None) -> None:
         sys.stdout.buffer.flush()
     if chosen in (Format.CSV, Format.PARQUET):
         for note in sheet.notes:
-            print(note, file=sys.stderr)  # noqa: T201
+            print(one_line(note), file=sys.stderr)  # noqa: T201
 
 
 def choose_format(format_: Format | None, output: Path | None) -> Format:
@@ -120,7 +126,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def _csv(table: pa.Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.column_names)
+    writer.writerow(map(_csv_cell, table.column_names))
     for row in _rows(table):
         writer.writerow([_csv_cell(value) for value in row.values()])
     return text.getvalue()
@@ -144,7 +150,8 @@ def _json(sheet: Sheet) -> str:
     facts = dict(sheet.facts)
     coverage = facts.pop("coverage", None)
     whole = facts | {"rows": _rows(sheet.table)} | ({} if coverage is None else {"coverage": coverage})
-    return json.dumps(_plain(whole), ensure_ascii=False, indent=2) + "\n"
+    text = json.dumps(_plain(whole), ensure_ascii=False, indent=2) + "\n"
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)  # they stand in strings only: the same JSON
 
 
 def _rows(table: pa.Table) -> list[dict[str, Any]]:
@@ -189,7 +196,7 @@ def _parquet(table: pa.Table) -> bytes:
 def _markdown(sheet: Sheet) -> str:
     columns = text_columns(sheet)
     lines = [f"**{_escaped(sheet.title)}**", ""] if sheet.title else []
-    lines.append(_markdown_row([column.name for column in columns]))
+    lines.append(_markdown_row([_escaped(column.name) for column in columns]))
     lines.append(_markdown_row(["---:" if column.is_number else "---" for column in columns]))
     lines += [
         _markdown_row([_escaped(cell) for cell in row])
@@ -210,7 +217,15 @@ def _escaped(text: str) -> str:
     >>> _escaped("a|b <c>")
     'a\\\\|b &lt;c>'
     """
-    flat = " ".join(text.split())
-    for mark, safe in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("*", "\\*"), ("`", "\\`"), ("[", "\\[")):
+    flat = one_line(" ".join(text.split()))
+    for mark, safe in (
+        ("&", "&amp;"),
+        ("\\", "\\\\"),
+        ("|", "\\|"),
+        ("<", "&lt;"),
+        ("*", "\\*"),
+        ("`", "\\`"),
+        ("[", "\\["),
+    ):
         flat = flat.replace(mark, safe)
     return flat

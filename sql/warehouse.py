@@ -171,7 +171,10 @@ class Warehouse:
                 if len(statements) != 1 or statements[0].type is not duckdb.StatementType.SELECT:
                     raise UsageError("SQL: one read-only statement at a time: select, from, with, describe or show")
                 return con.sql(query).to_arrow_table()
-            except duckdb.Error as error:
+            except (
+                duckdb.Error,
+                ValueError,
+            ) as error:  # ValueError: a statement that DuckDB's Python has no name for
                 raise UsageError(f"SQL: {error}") from error
 
     def trace(self, trace_id: str) -> TraceView:

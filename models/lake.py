@@ -11,6 +11,7 @@ prices/restatements.jsonl what a changed price book did to booked days, a line a
 metrics/*.prom            figures of the lake, for /metrics
 tokens.json               senders' tokens, as hashes; for its owner only
 journal/RECEIVER/         acknowledged requests that are not landed yet
+upkeep.lock  upkeep.tmp/  held by, and spilled to by, what compacts and vacuums
 """
 
 from __future__ import annotations
@@ -70,6 +71,16 @@ class Lake:
     def user_rollups(self) -> Path:
         """Folder of the user's own rollups."""
         return self.root / "rollups"
+
+    @property
+    def upkeep_lock(self) -> Path:
+        """Held with flock by the process that compacts or vacuums."""
+        return self.root / "upkeep.lock"
+
+    @property
+    def spill(self) -> Path:
+        """Where compaction sorts what does not fit its memory; empty when none runs."""
+        return self.root / "upkeep.tmp"
 
     def table(self, name: str) -> Path:
         """Root of the Delta table `name` (one of TABLES)."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ..models.lake import TABLES, Lake
+from ..models.landed_files import total_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,15 @@ class Inventory:
         return self.files.get(table, {}).get(day, ())
 
     def fingerprint(self, day: date, rules: Iterable[str]) -> str:
-        """What the marts of `day` depend on: its input files, and the rules they are read by."""
+        """What the marts of `day` depend on: its input files, and the rules they are read by.
+
+        Compacting the files does not change it (models/landed_files.py).
+        """
         digest = hashlib.sha256()
-        for path in (*self.around("spans", day), *self.on("events", day)):
-            digest.update(f"{path.parent.name}/{path.name}\n".encode())
+        inputs = [("spans", day + timedelta(days=offset)) for offset in (-1, 0, 1)] + [("events", day)]
+        for table, of_day in inputs:
+            total = total_identity(path.name for path in self.on(table, of_day))
+            digest.update(f"{table}/{of_day} {total:032x}\n".encode())
         for rule in rules:
             digest.update(f"{rule}\n".encode())
         return digest.hexdigest()[:32]

@@ -88,6 +88,7 @@ def _find(con: duckdb.DuckDBPyConnection, inventory: Inventory, wanted: str, typ
         select trace_id, min(day) as day
         from read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}})
         where starts_with(trace_id, $wanted)
+            and trace_id between $wanted and $wanted || 'g' -- what row groups are pruned by; g follows all hex digits
         group by trace_id
         order by trace_id
         limit 4

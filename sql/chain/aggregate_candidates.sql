@@ -9,6 +9,7 @@ below as (
         coalesce(groups.group_sid, candidates.sid) as group_sid,
         max(candidates.input_size) as input_size,
         max(candidates.output_size) as output_size,
+        min({'started_at': candidates.started_at, 'span_id': candidates.span_id}) as first_told,
     from ancestry
     inner join candidates
         on ancestry.sid = candidates.sid
@@ -23,7 +24,7 @@ sums as (
         sid,
         sum(input_size) as input_size,
         sum(output_size) as output_size,
-        min(group_sid) as first_group_sid,
+        arg_min(group_sid, first_told) as first_group_sid,
     from below
     group by sid
     having count(*) > 1

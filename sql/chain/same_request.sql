@@ -17,7 +17,7 @@ shared_ids as (
         count(*) over (partition by response_id) as spans,
     from candidates
     where response_id is not null
-    window earlier as (partition by response_id order by started_at, sid)
+    window earlier as (partition by response_id order by started_at, trace_id, span_id, sid)
 ),
 
 -- Two spans of one id are one request if they share the trace or the time; 100 ms allow for the clocks

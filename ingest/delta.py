@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -24,18 +25,10 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
 from ..models.lake import Lake
-from ..models.schema import DAY, EVENTS, SPANS
-from .journal import sync_file, sync_folder
+from ..models.schema import DAY, EVENTS, SPANS, TIME_COLUMNS
+from . import delta_log
+from .journal import sync_folder
 from .parquet import write_parquet
-
-CHECKPOINT_COMMITS = 100
-"""A reader replays at most this many commits after a checkpoint."""
-
-_CONFIGURATION: dict[str, str | None] = {
-    "delta.checkpointInterval": str(CHECKPOINT_COMMITS),
-    "delta.logRetentionDuration": "interval 1 days",
-    "delta.deletedFileRetentionDuration": "interval 1 days",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +41,8 @@ class LandedFile:
     bytes: int
     first_at: datetime
     last_at: datetime
+    trace_ids: tuple[str, str] | None = None
+    """The least and the greatest, where the file is sorted by them."""
 
 
 class LandedTable:
@@ -93,8 +88,9 @@ class LandedTable:
             return
         version = self._delta.version()
         try:
+            claim(file.path for file in files)
             self._delta.create_write_transaction(
-                [self._action(file) for file in files],
+                [add_action(file, self._time_column) for file in files],
                 mode="append",
                 schema=self._schema,
                 partition_by=[DAY.name],
@@ -112,9 +108,7 @@ class LandedTable:
                 discard(files)
                 raise
         self._delta.update_incremental()  # a commit leaves the handle at the version before it
-        self._sync_log(since=version)
-        if version // CHECKPOINT_COMMITS < self._delta.version() // CHECKPOINT_COMMITS:
-            self._checkpoint()
+        delta_log.settle(self._delta, self.root, after=version)
 
     def _open(self) -> DeltaTable:
         try:
@@ -130,7 +124,7 @@ class LandedTable:
                 mode="ignore",
                 partition_by=[DAY.name],
                 name=self.name,
-                configuration=_CONFIGURATION,
+                configuration=delta_log.CONFIGURATION,
             )
         except DeltaError as error:
             # Another process may have been quicker by a moment: its first commit is then an error here.
@@ -155,56 +149,45 @@ class LandedTable:
             self._delta = DeltaTable(self.root)
             if self._missing_columns():
                 raise
-        self._sync_log(since=version)
+        delta_log.settle(self._delta, self.root, after=version)
 
     def _missing_columns(self) -> list[pa.Field]:
         known = {field.name for field in self._delta.schema().fields}
         return [field for field in self._schema if field.name not in known]
 
-    def _action(self, file: LandedFile) -> AddAction:
-        return AddAction(
-            path=f"day={file.day.isoformat()}/{file.path.name}",
-            size=file.bytes,
-            partition_values={DAY.name: file.day.isoformat()},
-            modification_time=time.time_ns() // 1_000_000,
-            data_change=True,
-            stats=json.dumps(
-                {
-                    "numRecords": file.rows,
-                    "minValues": {self._time_column: _instant(file.first_at)},
-                    "maxValues": {self._time_column: _instant(file.last_at)},
-                    "nullCount": {self._time_column: 0},
-                }
-            ),
-        )
-
-    def _sync_log(self, *, since: int) -> None:
-        """Force the commits after version `since` to disk; deltalake itself only writes them."""
-        log = self.root / "_delta_log"
-        for version in range(since + 1, self._delta.version() + 1):
-            sync_file(log / f"{version:020d}.json")
-        sync_folder(log)
-
-    def _checkpoint(self) -> None:
-        """Sum up the log, then drop what is older than its retention and summed up.
-
-        A reader that finds no checkpoint reads the log, so an error here costs time, not rows: it is
-        the caller's to see, and the commit stands.
-        """
-        self._delta.create_checkpoint()
-        log = self.root / "_delta_log"
-        for path in (*log.glob(f"{self._delta.version():020d}.checkpoint*.parquet"), log / "_last_checkpoint"):
-            sync_file(path)
-        sync_folder(log)
-        self._delta.cleanup_metadata()
-
 
 def landed_tables(lake: Lake) -> tuple[LandedTable, LandedTable]:
     """The tables `spans` and `events` of `lake`, created if they are missing."""
     return (
-        LandedTable(lake, "spans", SPANS, "started_at"),
-        LandedTable(lake, "events", EVENTS, "occurred_at"),
+        LandedTable(lake, "spans", SPANS, TIME_COLUMNS["spans"]),
+        LandedTable(lake, "events", EVENTS, TIME_COLUMNS["events"]),
     )
+
+
+def add_action(file: LandedFile, time_column: str, *, data_change: bool = True) -> AddAction:
+    """What a commit says of a new file; `data_change` is False where its rows only moved there."""
+    least, greatest = {time_column: _instant(file.first_at)}, {time_column: _instant(file.last_at)}
+    nulls = {time_column: 0}
+    if file.trace_ids is not None:
+        least["trace_id"], greatest["trace_id"] = file.trace_ids
+        nulls["trace_id"] = 0
+    return AddAction(
+        path=f"day={file.day.isoformat()}/{file.path.name}",
+        size=file.bytes,
+        partition_values={DAY.name: file.day.isoformat()},
+        modification_time=time.time_ns() // 1_000_000,
+        data_change=data_change,
+        stats=json.dumps({"numRecords": file.rows, "minValues": least, "maxValues": greatest, "nullCount": nulls}),
+    )
+
+
+def claim(paths: Iterable[Path]) -> None:
+    """Set the age of files that a commit is about to name, or to remove, to nothing: vacuum goes by it.
+
+    Raises FileNotFoundError if one is gone.
+    """
+    for path in paths:
+        os.utime(path)
 
 
 def discard(files: list[LandedFile]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,31 +18,56 @@ _NEARLY_UNIQUE = frozenset({"trace_id", "span_id", "parent_span_id", "response_i
 
 
 def write_parquet(rows: pa.Table, path: Path) -> int:
-    """Write `rows` to `path` and force file and name to disk; returns the bytes.
+    """Write `rows` to `path` and force file and name to disk; returns the bytes."""
+    with ParquetFile(path, rows.schema) as file:
+        file.write(rows)
+    return file.bytes
 
-    Until it is whole it has a name that begins with a dot, which no glob matches.
+
+class ParquetFile:
+    """A file that is written piece by piece, and is there, whole and on disk, when its context ends.
+
+    Until then it has a name that begins with a dot, which no glob matches. `sorted_by` names a nearly unique column
+    that its rows stand in the order of: row groups then say which of its values they hold.
     """
-    temporary = path.with_name(f".{path.name}")
-    try:
-        pq.write_table(
-            rows.replace_schema_metadata(None),
-            temporary,
+
+    def __init__(self, path: Path, schema: pa.Schema, *, sorted_by: str | None = None) -> None:
+        self.path = path
+        self.bytes = 0
+        """Size, once the context has ended."""
+        self._temporary = path.with_name(f".{path.name}")
+        self._writer = pq.ParquetWriter(
+            self._temporary,
+            schema.remove_metadata(),
             version="2.6",
             compression="zstd",
             compression_level=1,
-            use_dictionary=_dictionary_columns(rows.schema),
-            column_encoding=_encodings(rows.schema),
-            write_statistics=_columns_with_statistics(rows.schema),
-            row_group_size=ROW_GROUP_ROWS,
+            use_dictionary=_dictionary_columns(schema),
+            column_encoding=_encodings(schema),
+            write_statistics=[*_columns_with_statistics(schema), *([sorted_by] if sorted_by else [])],
             store_schema=False,  # Arrow's copy of it would be a tenth of a small file
         )
-        sync_file(temporary)
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-    return path.stat().st_size
+
+    def write(self, rows: pa.Table) -> None:
+        """Append `rows` as row groups of their own, of ROW_GROUP_ROWS at most."""
+        self._writer.write_table(rows.replace_schema_metadata(None), row_group_size=ROW_GROUP_ROWS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._writer.close()
+            if error is None:
+                sync_file(self._temporary)
+                self._temporary.rename(self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+        if error is None:
+            sync_folder(self.path.parent)
+            self.bytes = self.path.stat().st_size
 
 
 def _dictionary_columns(schema: pa.Schema) -> list[str]:

@@ -200,7 +200,7 @@ def _waker(worker: Child) -> Callable[[str], None]:
 
 def _say_started(plan: _Plan) -> None:
     settings = plan.settings
-    days = settings.deriving.spans_retention_days
+    days = settings.retention.spans_days
     log.info(
         "receiving",
         extra=fields(

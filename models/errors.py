@@ -8,7 +8,8 @@
     ├── LakeError           the lake cannot be used                (exit code 3)
     │   ├── LakeMissing
     │   ├── LakeNotWritable
-    │   └── LakeTooNew
+    │   ├── LakeTooNew
+    │   └── LakeBusy
     └── LandingError        a segment could not be landed          (exit code 4)
 
 A message says what, which value, and what to do next, in one line: the CLI prints it as it stands.
@@ -63,6 +64,10 @@ class LakeNotWritable(LakeError):
 
 class LakeTooNew(LakeError):
     """The lake was written by a newer llmcost than this one."""
+
+
+class LakeBusy(LakeError):
+    """Another process does what only one at a time may do to the lake."""
 
 
 class LandingError(LlmcostError):

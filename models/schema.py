@@ -138,6 +138,9 @@ SPANS = pa.schema([column.field() for column in SPAN_COLUMNS])
 EVENTS = pa.schema([column.field() for column in EVENT_COLUMNS])
 """Arrow schema of `events` files; `day` is the partition, the UTC day of occurred_at."""
 
+TIME_COLUMNS = {"spans": "started_at", "events": "occurred_at"}
+"""Of each landed table the column whose UTC day is the row's partition."""
+
 DAY = pa.field("day", pa.date32(), nullable=False, metadata={"comment": "UTC day of the row"})
 
 DIMENSIONS: tuple[str, ...] = (

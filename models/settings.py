@@ -105,7 +105,26 @@ class Deriving(_Section):
     """Joins over time."""
 
     lookback_days: int = Field(30, ge=0, description="Days after a call in which its outcome may still arrive")
-    spans_retention_days: int | None = Field(None, description="Days spans are kept; empty keeps them for ever")
+
+
+class Upkeep(_Section):
+    """Compaction and vacuum of the landed tables."""
+
+    target_file_mib: int = Field(128, ge=1, le=4096, description="Size that compaction makes files of, in MiB")
+    memory_mib: int = Field(512, ge=256, description="Memory a compaction sorts in before it spills to disk, in MiB")
+    vacuum_grace_hours: float = Field(
+        24.0,
+        ge=1,
+        description="Hours a file that left the lake is kept for those who still read it",
+    )
+
+
+class Retention(_Section):
+    """How long what is kept is kept, in UTC days; without a value for ever."""
+
+    spans_days: int | None = Field(None, ge=2, description="Days spans are kept; their calls and rollups stay")
+    events_days: int | None = Field(None, ge=2, description="Days events are kept; their outcomes and scores stay")
+    marts_days: int | None = Field(None, ge=2, description="Days calls and all else that is derived are kept")
 
 
 class Settings(BaseSettings):
@@ -125,6 +144,8 @@ class Settings(BaseSettings):
     content: Content = Content()
     pricing: Pricing = Pricing()
     deriving: Deriving = Deriving()
+    upkeep: Upkeep = Upkeep()
+    retention: Retention = Retention()
     conventions: dict[str, Any] = Field(
         default_factory=dict, description="Additions to the conventions table, in its own shape"
     )

@@ -15,7 +15,7 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from llmcost.ingest import delta
+from llmcost.ingest import delta_log
 from llmcost.ingest.delta import LandedTable, landed_tables
 from llmcost.models.lake import Lake
 from llmcost.models.schema import DAY, SPANS, TEXT_MAP, TIMESTAMP
@@ -89,7 +89,7 @@ def test_a_file_says_which_instants_it_holds(lake: Lake) -> None:
 
 def test_the_table_remembers_each_receivers_last_segment(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     """Across checkpoints and log clean-up, for every receiver on its own."""
-    monkeypatch.setattr(delta, "CHECKPOINT_COMMITS", 3)
+    monkeypatch.setattr(delta_log, "CHECKPOINT_COMMITS", 3)
     spans, _ = landed_tables(lake)
     assert 0 == spans.landed_number("first")
     spans.commit(spans.write(rows(NOON)), receiver_id="second", number=9)

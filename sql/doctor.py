@@ -23,10 +23,9 @@ _QUIET = timedelta(minutes=15)
 _OWNERS = ("user_id", "customer_id", "feature")
 
 
-def findings(lake: Lake, settings: Settings, now: datetime) -> list[Finding]:
+def findings(lake: Lake, inventory: Inventory, settings: Settings, now: datetime) -> list[Finding]:
     """Every check in a fixed order. Writes nothing but clean marts."""
     rules = Rules.load(lake, settings)
-    inventory = Inventory.take(lake)
     return [
         *_lake(lake),
         *_journal(lake, now),

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote
+
+import duckdb
 
 from ..models.lake import TABLES, Lake
 from ..models.landed_files import total_identity
+
+Answered = TypeVar("Answered")
+
+_TRIES = 4
+_PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +32,10 @@ class Inventory:
     def take(cls, lake: Lake) -> Inventory:
         """Read both Delta logs once; a table that nothing has landed in yet is empty."""
         return cls({name: _live_files(lake.table(name)) for name in TABLES})
+
+    def is_whole(self) -> bool:
+        """Whether all files are still there; a file that was compacted is vacuumed after a time of grace."""
+        return all(path.exists() for days in self.files.values() for paths in days.values() for path in paths)
 
     def days(self) -> list[date]:
         """Days that have spans or events, in order."""
@@ -51,18 +64,49 @@ class Inventory:
         return digest.hexdigest()[:32]
 
 
+def ask_current(lake: Lake, question: Callable[[Inventory], Answered]) -> Answered:
+    """Answer `question` from the inventory of the moment; anew where a file of it was vacuumed before it was read.
+
+    So `question` may be asked more than once, and must give its whole answer before it returns.
+    """
+    for _ in range(_TRIES - 1):
+        inventory = Inventory.take(lake)
+        try:
+            return question(inventory)
+        except Exception as error:
+            if inventory.is_whole() and not _is_of_a_file(error):
+                raise
+    return question(Inventory.take(lake))
+
+
+def _is_of_a_file(error: BaseException) -> bool:
+    """Whether a file, of a mart perhaps, could not be read."""
+    return isinstance(error, duckdb.IOException) or isinstance(error.__cause__, duckdb.IOException)
+
+
 def _live_files(root: Path) -> dict[date, tuple[Path, ...]]:
     if not (root / "_delta_log").is_dir():
         return {}
-    from deltalake import DeltaTable  # noqa: PLC0415  (a command that asks nothing of the lake starts faster)
-
     days: dict[date, list[Path]] = {}
-    for uri in DeltaTable(str(root)).file_uris():
+    for uri in _file_uris(root):
         path = Path(unquote(uri.removeprefix("file://")))
         if not path.exists():
             path = Path(uri)
         days.setdefault(date.fromisoformat(path.parent.name.removeprefix("day=")), []).append(path)
     return {day: tuple(sorted(paths)) for day, paths in days.items()}
+
+
+def _file_uris(root: Path) -> list[str]:
+    """The table's live files. The log may be cleaned while it is read: then it is read anew."""
+    from deltalake import DeltaTable  # noqa: PLC0415  (a command that asks nothing of the lake starts faster)
+    from deltalake.exceptions import DeltaError  # noqa: PLC0415
+
+    for _ in range(_TRIES - 1):
+        try:
+            return DeltaTable(root).file_uris()
+        except (DeltaError, OSError):
+            time.sleep(_PAUSE_SECONDS)
+    return DeltaTable(root).file_uris()
 
 
 def mart_days(lake: Lake, name: str) -> list[date]:

@@ -9,7 +9,6 @@ from typing import Any
 import duckdb
 
 from ..models.errors import UsageError
-from ..models.lake import Lake
 from .answers import TraceSpan, TraceView
 from .database import connect, rows, text_list
 from .derive import Rules, derived_day
@@ -65,12 +64,11 @@ _OUTCOMES = """
 """
 
 
-def view(lake: Lake, rules: Rules, trace_id: str) -> TraceView:
+def view(inventory: Inventory, rules: Rules, trace_id: str) -> TraceView:
     """The trace `trace_id`, or the only one whose id begins so.
 
     Raises UsageError if there is none, or more than one.
     """
-    inventory = Inventory.take(lake)
     wanted = trace_id.strip().lower()
     if len(wanted) < 8 or not set(wanted) <= set("0123456789abcdef"):
         raise UsageError(f'"{trace_id}" is no trace id: give 32 hex digits, or its first 8 or more')

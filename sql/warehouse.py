@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -38,13 +37,11 @@ from .answers import (
 )
 from .database import connect, rows
 from .derive import Rules
-from .inventory import Inventory, mart_days
-from .materialise import fresh, refresh_days
+from .inventory import Answered, Inventory, ask_current, mart_days
+from .materialise import Refreshed, fresh, refresh_days
 from .session import coverage, lake_session, window_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import polars as pl
 
 Progress = Callable[[int, int], None]
@@ -101,7 +98,8 @@ class Warehouse:
         info = catalogue.find(name, self.lake)
         text = catalogue.render(info, by, group_by)
         asked = window(since, until, now=self._now(), tz=zone(tz))
-        with self._open(asked, tz, where, progress) as (con, restated):
+
+        def answer(con: duckdb.DuckDBPyConnection, restated: tuple[Restatement, ...]) -> Answer:
             try:
                 table = con.sql(text).to_arrow_table()
             except duckdb.Error as error:
@@ -109,17 +107,21 @@ class Warehouse:
             kept = table.slice(0, top) if top else table
             return Answer(info, asked, kept, coverage(con), _dimensions_of(info, group_by), restated)
 
+        return self._ask(answer, asked, tz, where, progress)
+
     def refresh(
         self, *, since: str | None = None, until: str | None = None, progress: Progress | None = None
     ) -> RefreshReport:
         """Make every dirty day's marts, of the whole lake or of a window."""
         begun = time.monotonic()
-        inventory, rules = Inventory.take(self.lake), Rules.load(self.lake, self.settings)
-        days = inventory.days()
-        if since:
-            asked = window(since, until, now=self._now(), tz=zone("UTC"))
-            days = [day for day in days if asked.first_day <= day <= asked.last_day]
-        refreshed = refresh_days(self.lake, inventory, rules, days, progress, now=self._now())
+        rules = Rules.load(self.lake, self.settings)
+        asked = window(since, until, now=self._now(), tz=zone("UTC")) if since else None
+
+        def make(inventory: Inventory) -> tuple[list[date], Refreshed]:
+            days = [day for day in inventory.days() if asked is None or asked.first_day <= day <= asked.last_day]
+            return days, refresh_days(self.lake, inventory, rules, days, progress, now=self._now())
+
+        days, refreshed = ask_current(self.lake, make)
         files = [str(self.lake.mart_file("calls", day)) for day in days]
         calls, cost = 0, Decimal(0)
         if files:
@@ -147,17 +149,20 @@ class Warehouse:
         from .reprice import reprice  # noqa: PLC0415
 
         asked = window(since, until, now=self._now(), tz=zone("UTC"))
-        inventory, rules = Inventory.take(self.lake), Rules.load(self.lake, self.settings)
-        return reprice(
+        rules = Rules.load(self.lake, self.settings)
+        return ask_current(
             self.lake,
-            inventory,
-            rules,
-            asked,
-            as_of=as_of,
-            book=book,
-            apply=apply,
-            now=self._now(),
-            progress=progress,
+            lambda inventory: reprice(
+                self.lake,
+                inventory,
+                rules,
+                asked,
+                as_of=as_of,
+                book=book,
+                apply=apply,
+                now=self._now(),
+                progress=progress,
+            ),
         )
 
     def sql(self, query: str) -> pa.Table:
@@ -165,7 +170,8 @@ class Warehouse:
 
         It can read nothing but the lake, and write nothing. Raises UsageError with DuckDB's own words.
         """
-        with self._open() as (con, _):
+
+        def answer(con: duckdb.DuckDBPyConnection, _: object) -> pa.Table:
             try:
                 statements = con.extract_statements(query)
                 if len(statements) != 1 or statements[0].type is not duckdb.StatementType.SELECT:
@@ -177,11 +183,14 @@ class Warehouse:
             ) as error:  # ValueError: a statement that DuckDB's Python has no name for
                 raise UsageError(f"SQL: {error}") from error
 
+        return self._ask(answer)
+
     def trace(self, trace_id: str) -> TraceView:
         """One trace as a tree; a unique beginning of its id (8 hex digits at least) is enough."""
         from .trace import view  # noqa: PLC0415  (imports what only this question needs)
 
-        return view(self.lake, Rules.load(self.lake, self.settings), trace_id)
+        rules = Rules.load(self.lake, self.settings)
+        return ask_current(self.lake, lambda inventory: view(inventory, rules, trace_id))
 
     def prices(self, model: str, provider: str | None = None) -> PriceView:
         """What the price book says `model` costs, under the lake's own layers."""
@@ -197,8 +206,7 @@ class Warehouse:
         """What is wrong with the price files at `path`, and what each entry is about in this lake."""
         from .pricefiles import check  # noqa: PLC0415
 
-        with self._open() as (con, _):
-            return check(con, path)
+        return self._ask(lambda con, _: check(con, path))
 
     def diff_prices(self, old: Path | None, new: Path, models: Sequence[str] = ()) -> pa.Table:
         """Prices that differ today between two price files or folders, in USD per million tokens.
@@ -209,36 +217,39 @@ class Warehouse:
 
         keys = [PriceKey(None, model, None, None, None, None) for model in models]
         if not keys:
-            with self._open() as (con, _):
-                keys = models_of(con)
+            keys = self._ask(lambda con, _: models_of(con))
         return diff(keys, old, new, self._now())
 
     def doctor(self) -> list[Finding]:
         """Check the lake's health, freshness and coverage."""
         from .doctor import findings  # noqa: PLC0415
 
-        return findings(self.lake, self.settings, self._now())
+        return ask_current(self.lake, lambda inventory: findings(self.lake, inventory, self.settings, self._now()))
 
-    @contextmanager
-    def _open(
+    def _ask(
         self,
+        question: Callable[[duckdb.DuckDBPyConnection, tuple[Restatement, ...]], Answered],
         asked: Window | None = None,
         tz: str = "UTC",
         where: Mapping[str, str] | None = None,
         progress: Progress | None = None,
-    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, tuple[Restatement, ...]]]:
-        """A session over fresh marts, and what making those marts restated."""
-        inventory, rules = Inventory.take(self.lake), Rules.load(self.lake, self.settings)
+    ) -> Answered:
+        """Answer from a session over fresh marts, told what making those marts restated."""
+        rules = Rules.load(self.lake, self.settings)
         lookback = timedelta(days=self.settings.deriving.lookback_days)
-        known = sorted({*inventory.days(), *mart_days(self.lake, "calls")})
-        days = [day for day in known if asked is None or asked.first_day <= day <= asked.last_day + lookback]
-        with fresh(self.lake, inventory, rules, days, progress, now=self._now()) as marts:
-            if asked is None:
-                opened = lake_session(marts.lake, inventory, days)
-            else:
-                opened = window_session(marts.lake, days, asked, tz=tz, where=where or {})
-            with opened as con:
-                yield con, marts.restated
+
+        def answer(inventory: Inventory) -> Answered:
+            known = sorted({*inventory.days(), *mart_days(self.lake, "calls")})
+            days = [day for day in known if asked is None or asked.first_day <= day <= asked.last_day + lookback]
+            with fresh(self.lake, inventory, rules, days, progress, now=self._now()) as marts:
+                if asked is None:
+                    opened = lake_session(marts.lake, inventory, days)
+                else:
+                    opened = window_session(marts.lake, days, asked, tz=tz, where=where or {})
+                with opened as con:
+                    return question(con, marts.restated)
+
+        return ask_current(self.lake, answer)
 
 
 def _dimensions_of(info: RollupInfo, group_by: Sequence[str]) -> tuple[str, ...]:

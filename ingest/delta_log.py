@@ -6,7 +6,7 @@ deltalake writes commits but does not force them to disk, and sums up only where
 from __future__ import annotations
 
 import contextlib
-import time
+from datetime import datetime
 from pathlib import Path
 
 from deltalake import DeltaTable
@@ -59,13 +59,13 @@ def checkpoint(delta: DeltaTable, root: Path) -> None:
     delta.cleanup_metadata()
 
 
-def tidy(delta: DeltaTable, root: Path, now: float | None = None) -> bool:
+def tidy(delta: DeltaTable, root: Path, now: datetime) -> bool:
     """Checkpoint and clean the log of a table that hardly commits any more; whether there was anything to do.
 
     Landings do it every CHECKPOINT_COMMITS; what is left is the log of a table that fell idle in between.
     """
     log = root / "_delta_log"
-    old = (time.time() if now is None else now) - RETENTION_SECONDS
+    old = now.timestamp() - RETENTION_SECONDS
     expired = []
     for path in log.glob("*.json"):
         with contextlib.suppress(FileNotFoundError):  # another process cleans, too

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from ..models.errors import LlmcostError
-from . import demo, doctor, outcomes, prices, refresh, reprice, rollup, serve, sql, tokens, trace
+from . import (
+    compact,
+    demo,
+    doctor,
+    outcomes,
+    prices,
+    refresh,
+    reprice,
+    rollup,
+    serve,
+    sql,
+    tokens,
+    trace,
+    vacuum,
+)
 from .figures import one_line
 
 _HELP = """What LLM calls cost, per outcome: OTLP in, Parquet by day, SQL out.
@@ -46,6 +60,8 @@ app.command()(trace.trace)
 app.command()(sql.sql)
 app.command()(refresh.refresh)
 app.command()(doctor.doctor)
+app.command()(compact.compact)
+app.command()(vacuum.vacuum)
 app.add_typer(tokens.app)
 app.add_typer(prices.app)
 app.add_typer(outcomes.app)

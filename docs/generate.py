@@ -27,7 +27,8 @@ DOCS = Path(__file__).parent
 HELP_WIDTH = "100"
 COMMANDS = (
     (), ("serve",), ("tokens",), ("tokens", "create"), ("tokens", "list"), ("tokens", "revoke"),
-    ("rollup",), ("trace",), ("sql",), ("refresh",), ("doctor",), ("prices",), ("prices", "show"),
+    ("rollup",), ("trace",), ("sql",), ("refresh",), ("doctor",), ("compact",), ("vacuum",),
+    ("prices",), ("prices", "show"),
     ("prices", "unmatched"), ("prices", "check"), ("prices", "diff"), ("reprice",), ("outcomes",),
     ("outcomes", "import"), ("demo",),
 )  # fmt: skip

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -17,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from ..models.errors import LakeBusy
 from ..models.lake import TABLES, Lake
 from ..models.landed_files import compacted_names
 from ..models.schema import DAY, TIME_COLUMNS
@@ -27,7 +25,6 @@ from .exchange import exchange
 from .journal import sync_folder
 from .live_files import live_files
 from .merge import Bounds, merge_files
-from .receiver_folder import Lock
 from .tiers import Merge, merges
 
 
@@ -46,24 +43,6 @@ class Compacted:
     files_after: int | None = None
     bytes_after: int | None = None
     lost: bool = False
-
-
-@contextmanager
-def upkeep_lock(lake: Lake) -> Iterator[None]:
-    """Keep other processes of this machine from upkeep of the lake. Raises LakeBusy if one is at it.
-
-    For economy only: commits are safe without it, and on another machine it may not hold.
-    """
-    lock = Lock.take(lake.upkeep_lock)
-    if lock is None:
-        raise LakeBusy(
-            f'another process compacts or vacuums "{lake.root}": wait until it is done, '
-            "or leave it to llmcost serve, which does it by itself"
-        )
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def compact(

@@ -151,6 +151,18 @@ class Settings(BaseSettings):
     )
 
     @classmethod
+    def sent(cls, values: dict[str, Any]) -> Settings:
+        """The settings whose `model_dump(mode="json")` another process sent; files and environment do not count."""
+        defaults = cls()
+        return defaults.model_copy(
+            update={
+                name: type(held).model_validate(value) if isinstance(held, BaseModel) else type(held)(value)
+                for name, value in values.items()
+                for held in [getattr(defaults, name)]
+            }
+        )
+
+    @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],

@@ -59,7 +59,20 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsysbinary: pytest.Ca
 # Help
 
 
-COMMANDS = ("serve", "rollup", "trace", "sql", "refresh", "doctor", "prices", "reprice", "outcomes", "demo")
+COMMANDS = (
+    "serve",
+    "rollup",
+    "trace",
+    "sql",
+    "refresh",
+    "doctor",
+    "compact",
+    "vacuum",
+    "prices",
+    "reprice",
+    "outcomes",
+    "demo",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

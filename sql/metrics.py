@@ -1,0 +1,75 @@
+"""What was spent, as Prometheus text: the sums of the `calls` marts as they stand, by provider and status.
+
+Gauges, though they mostly grow: a late span or another price restates a sum, and to a counter's reader every
+decrease is a restart from zero. Users and runs are never labels: there are too many of them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..models.errors import LakeNotWritable
+from ..models.lake import Lake
+from .database import connect, rows
+from .inventory import mart_days
+
+FILE = "cost.prom"
+
+_SPENT = """
+    select
+        coalesce(provider, 'unknown') as provider,
+        coalesce(status, 'unknown') as status,
+        coalesce(sum(cost_usd), 0) as cost,
+        count(*) as calls,
+        count(*) filter (cost_usd is null) as unpriced
+    from read_parquet($files)
+    group by all
+    order by all
+"""
+_METRICS = (
+    ("llmcost_cost_total", "cost", "US dollars spent on LLM calls, as booked; use delta(), not rate()"),
+    ("llmcost_calls_total", "calls", "LLM calls"),
+    ("llmcost_unpriced_calls_total", "unpriced", "LLM calls whose cost is unknown, and not in llmcost_cost_total"),
+)
+
+
+def exposition(lake: Lake) -> str:
+    """The lake's spend in Prometheus' text format; every digit of the money."""
+    files = [str(lake.mart_file("calls", day)) for day in mart_days(lake, "calls")]
+    found = []
+    if files:
+        with connect() as con:
+            found = rows(con, _SPENT, {"files": files})
+    lines = []
+    for name, column, meaning in _METRICS:
+        lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
+        lines += [
+            f'{name}{{provider="{_escaped(row["provider"])}",status="{_escaped(row["status"])}"}} {row[column]}'
+            for row in found
+        ]
+    return "\n".join([*lines, ""])
+
+
+def write_metrics(lake: Lake, folder: Path) -> Path:
+    """Write FILE into `folder`, whole or not at all. Raises LakeNotWritable if it cannot be written."""
+    target = folder / FILE
+    temporary = folder / f".{FILE}.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(exposition(lake), encoding="utf-8")
+        temporary.replace(target)
+    except OSError as error:
+        raise LakeNotWritable(f'cannot write the metrics "{target}": {error.strerror or error}') from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _escaped(text: str) -> str:
+    r"""A label's value.
+
+    >>> print(_escaped('a "b"'))
+    a \"b\"
+    """
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

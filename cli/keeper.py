@@ -104,11 +104,12 @@ def _do(duty: Duty) -> None:
 
 
 def duties(order: Order, parent: Parent) -> list[Duty]:
-    """What the order asks for: compaction, vacuum, derivation of changed days, and the metrics."""
+    """What the order asks for: compaction, vacuum, derivation of changed days, retention, metrics."""
     found = [
         Duty("compacted", partial(_compact, order, parent)),
         Duty("vacuumed", partial(_vacuum, order, parent)),
         Duty("derived", partial(_derive, order, parent)),
+        Duty("removed by age", partial(_retain, order, parent)),
     ]
     if order.metrics:
         found.append(Duty("metrics", partial(_metrics, order)))
@@ -144,6 +145,17 @@ def _derive(order: Order, parent: Parent) -> Facts:
     report = Warehouse(order.settings.lake, order.settings).refresh(progress=parent.check)
     restated = {"restated_days": len(report.restated)} if report.restated else {}
     return {"days": len(report.refreshed), **restated} if report.refreshed else {}
+
+
+def _retain(order: Order, parent: Parent) -> Facts:
+    from ..ingest.exchange import take_out  # noqa: PLC0415  start-up time
+    from ..ingest.upkeep import upkeep_lock  # noqa: PLC0415
+    from ..sql.warehouse import Warehouse  # noqa: PLC0415
+
+    warehouse = Warehouse(order.settings.lake, order.settings)
+    with upkeep_lock(warehouse.lake):
+        done = warehouse.retain(take_out, progress=parent.check)
+    return {f"{each.relation}_files": each.files for each in done}
 
 
 def _metrics(order: Order) -> Facts:

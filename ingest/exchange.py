@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
@@ -66,6 +66,13 @@ def exchange(root: Path, out: Sequence[LiveFile], into: Sequence[AddAction], *, 
         delta_log.settle(delta, root, after=before)
         return True
     raise failure
+
+
+def take_out(root: Path, paths: Collection[Path]) -> bool:
+    """Take exactly the files `paths` and their rows out of the table at `root`, in one commit; see exchange."""
+    wanted = {str(path.relative_to(root)) for path in paths}
+    out = [file for file in live_files(DeltaTable(root)) if file.name in wanted]
+    return len(out) == len(wanted) and exchange(root, out, [], data_change=True)
 
 
 def _is_done(delta: DeltaTable, arriving: set[str], leaving: set[str]) -> bool:

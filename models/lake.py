@@ -11,6 +11,7 @@ prices/restatements.jsonl what a changed price book did to booked days, a line a
 metrics/*.prom            figures of the lake, for /metrics
 tokens.json               senders' tokens, as hashes; for its owner only
 journal/RECEIVER/         acknowledged requests that are not landed yet
+retention.json            which days are sealed because their spans or events were removed
 upkeep.lock  upkeep.tmp/  held by, and spilled to by, what compacts and vacuums
 """
 
@@ -71,6 +72,11 @@ class Lake:
     def user_rollups(self) -> Path:
         """Folder of the user's own rollups."""
         return self.root / "rollups"
+
+    @property
+    def retention(self) -> Path:
+        """The record of what retention removed."""
+        return self.root / "retention.json"
 
     @property
     def upkeep_lock(self) -> Path:

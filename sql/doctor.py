@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from ..models.settings import Settings
 from .answers import Finding
 from .database import connect, rows, text_list
 from .derive import Rules
-from .inventory import Inventory
+from .inventory import Inventory, mart_days
 from .materialise import dirty_days, fresh
+from .sealed import late_rows
 from .session import coverage, lake_session
 
 _QUIET = timedelta(minutes=15)
@@ -31,6 +32,7 @@ def findings(lake: Lake, inventory: Inventory, settings: Settings, now: datetime
         *_journal(lake, now),
         *_landed(inventory, now),
         *_marts(lake, inventory, rules),
+        *_retention(lake, inventory),
         *_money(lake, inventory, rules, now),
     ]
 
@@ -126,8 +128,9 @@ def _unknown_usage_keys(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -
 
 
 def _marts(lake: Lake, inventory: Inventory, rules: Rules) -> Iterator[Finding]:
-    dirty = dirty_days(lake, inventory, rules, inventory.days())
-    known = len(inventory.days())
+    days = _days(lake, inventory)
+    dirty = dirty_days(lake, inventory, rules, days)
+    known = len(days)
     yield Finding(
         "marts",
         "ok",
@@ -136,8 +139,28 @@ def _marts(lake: Lake, inventory: Inventory, rules: Rules) -> Iterator[Finding]:
     )
 
 
+def _days(lake: Lake, inventory: Inventory) -> list[date]:
+    """Days that can be asked about: those with spans or events, and those that live on in their marts."""
+    return sorted({*inventory.days(), *mart_days(lake, "calls")})
+
+
+def _retention(lake: Lake, inventory: Inventory) -> Iterator[Finding]:
+    sealed = inventory.sealed
+    for table, before in (("spans", sealed.spans_before), ("events", sealed.events_before)):
+        if before is None:
+            continue
+        late = late_rows(lake, sealed)[table]
+        yield Finding(
+            "retention",
+            "warn" if late else "ok",
+            f"{table} before {before} are removed; what was derived from them stands"
+            + (f", but {late:,} {table} came after their day was sealed, and are in no answer" if late else ""),
+            f"set retention.{table}_days higher than the days that exporters are late" if late else None,
+        )
+
+
 def _money(lake: Lake, inventory: Inventory, rules: Rules, now: datetime) -> Iterator[Finding]:
-    days = inventory.days()
+    days = _days(lake, inventory)
     if not days:
         return
     query = """

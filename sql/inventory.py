@@ -15,6 +15,7 @@ import duckdb
 
 from ..models.lake import TABLES, Lake
 from ..models.landed_files import total_identity
+from .sealed import Sealed
 
 Answered = TypeVar("Answered")
 
@@ -27,11 +28,14 @@ class Inventory:
     """The live files of one moment: table -> day -> files, as absolute paths in a stable order."""
 
     files: Mapping[str, Mapping[date, tuple[Path, ...]]] = field(default_factory=dict)
+    sealed: Sealed = field(default_factory=Sealed)
+    """Days that must not be derived any more."""
 
     @classmethod
     def take(cls, lake: Lake) -> Inventory:
         """Read both Delta logs once; a table that nothing has landed in yet is empty."""
-        return cls({name: _live_files(lake.table(name)) for name in TABLES})
+        files = {name: _live_files(lake.table(name)) for name in TABLES}
+        return cls(files, Sealed.read(lake))  # after the files: it is written before any are removed
 
     def is_whole(self) -> bool:
         """Whether all files are still there; a file that was compacted is vacuumed after a time of grace."""

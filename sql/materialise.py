@@ -24,6 +24,7 @@ from .answers import Restatement
 from .derive import Rules, derived_day
 from .inventory import Inventory
 from .restatements import compared, record
+from .sealed import Sealed
 
 _FINGERPRINT = "llmcost.fingerprint"
 _ORDER = (*(name for name in MARTS if name != "calls"), "calls")
@@ -46,10 +47,10 @@ class FreshMarts:
 
 
 def dirty_days(lake: Lake, inventory: Inventory, rules: Rules, days: Iterable[date]) -> list[date]:
-    """The days among `days` whose marts are missing or were made from other inputs or rules."""
+    """The days among `days` whose marts are missing or were made from other inputs or rules; no sealed ones."""
     names = rules.names()
-    landed = set(inventory.days())
-    return [day for day in days if day in landed and _stamp(lake, day) != inventory.fingerprint(day, names)]
+    open_days = {day for day in inventory.days() if not inventory.sealed.holds(day)}
+    return [day for day in days if day in open_days and _stamp(lake, day) != inventory.fingerprint(day, names)]
 
 
 def refresh_days(
@@ -74,6 +75,8 @@ def refresh_days(
                 progress(done, len(dirty))
             fingerprint = inventory.fingerprint(day, rules.names())
             with derived_day(day, inventory, rules) as con:
+                if Sealed.read(lake).holds(day):
+                    continue  # by retention, meanwhile: its marts stand, and may know more than our inventory did
                 restatement = compared(con, day, lake.mart_file("calls", day), rules.book.name, now)
                 for name in _ORDER:
                     _write(con, name, day, lake.mart_file(name, day), fingerprint)

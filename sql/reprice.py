@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ..models.windows import Window
 from .answers import Repricing
 from .database import connect, rows
 from .derive import Rules, derived_day, price_again
-from .inventory import Inventory
+from .inventory import Inventory, mart_days
 from .materialise import refresh_days
 from .pricefiles import layers_at
 from .restatements import booked_under
@@ -70,7 +70,13 @@ def reprice(
             f"to book other prices, write them to {lake.prices}/*.toml"
         )
     other = replace(rules, book=PriceBook(layers_at(book) if book else rules.book.layers, as_of))
-    days = [day for day in inventory.days() if window.first_day <= day <= window.last_day]
+    known = sorted({*inventory.days(), *mart_days(lake, "calls")})
+    days = [day for day in known if window.first_day <= day <= window.last_day]
+    if shut := [day for day in days if inventory.sealed.holds(day)]:
+        raise UsageError(
+            f"the spans of {shut[-1]} and before are not kept any more, so those days cannot be priced again: "
+            f"ask for --since {shut[-1] + timedelta(days=1)} or later"
+        )
     found: list[pa.Table] = []
     for done, day in enumerate(days or [window.first_day]):
         if progress:

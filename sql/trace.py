@@ -93,7 +93,9 @@ def _find(con: duckdb.DuckDBPyConnection, inventory: Inventory, wanted: str, typ
     """
     found = rows(con, query, {"wanted": wanted}) if files else []
     if not found:
-        raise UsageError(f'no trace "{typed}" in this lake: traces are listed by: llmcost sql "from traces"')
+        before = inventory.sealed.spans_before
+        kept = f"; spans before {before} are not kept any more" if before else ""
+        raise UsageError(f'no trace "{typed}" in this lake{kept}: traces are listed by: llmcost sql "from traces"')
     if len(found) > 1:
         several = ", ".join(row["trace_id"] for row in found[:3])
         raise UsageError(f'"{typed}" begins several trace ids, such as {several}')

@@ -44,6 +44,8 @@ from .session import coverage, lake_session, window_session
 if TYPE_CHECKING:
     import polars as pl
 
+    from .retention import Remove, Retained
+
 Progress = Callable[[int, int], None]
 
 
@@ -118,11 +120,13 @@ class Warehouse:
         asked = window(since, until, now=self._now(), tz=zone("UTC")) if since else None
 
         def make(inventory: Inventory) -> tuple[list[date], Refreshed]:
-            days = [day for day in inventory.days() if asked is None or asked.first_day <= day <= asked.last_day]
+            known = sorted({*inventory.days(), *mart_days(self.lake, "calls")})
+            days = [day for day in known if asked is None or asked.first_day <= day <= asked.last_day]
             return days, refresh_days(self.lake, inventory, rules, days, progress, now=self._now())
 
         days, refreshed = ask_current(self.lake, make)
-        files = [str(self.lake.mart_file("calls", day)) for day in days]
+        made = set(mart_days(self.lake, "calls"))
+        files = [str(self.lake.mart_file("calls", day)) for day in days if day in made]
         calls, cost = 0, Decimal(0)
         if files:
             query = "select count(*) as calls, coalesce(sum(cost_usd), 0) as cost from read_parquet($files)"
@@ -219,6 +223,13 @@ class Warehouse:
         if not keys:
             keys = self._ask(lambda con, _: models_of(con))
         return diff(keys, old, new, self._now())
+
+    def retain(self, remove: Remove, progress: Progress | None = None) -> list[Retained]:
+        """Remove what the settings' [retention] keeps no longer; `remove` takes files out of a landed table."""
+        from .retention import retain  # noqa: PLC0415
+
+        rules = Rules.load(self.lake, self.settings)
+        return retain(self.lake, rules, self.settings.retention, now=self._now(), remove=remove, progress=progress)
 
     def doctor(self) -> list[Finding]:
         """Check the lake's health, freshness and coverage."""

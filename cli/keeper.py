@@ -1,7 +1,8 @@
 """The keeper: a process beside the receiver that keeps its lake in order, round after round.
 
-Its first line on stdin is the order (keeper_order.py). The end of stdin means that the parent is gone, SIGTERM that
-it is to stop: both end it after the merge or the day at hand. A round that fails is said, and tried again.
+Its first line on stdin is the order (keeper_order.py). The end of stdin means that the parent is gone, `d` or
+SIGTERM that it is to stop: each ends it after the merge or the day at hand. A round that fails is said, and tried
+again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from ..ingest.child import DRAIN, read_order
 from .keeper_order import Order
 
 log = logging.getLogger("llmcost.cli.keeper")
@@ -52,7 +54,7 @@ class Parent:
         deadline = time.monotonic() + wait_seconds
         while not self._stopped:
             ready = [key.fd for key, _ in self._selector.select(max(deadline - time.monotonic(), 0))]
-            if self._stdin in ready and not os.read(self._stdin, 4096):
+            if self._stdin in ready and ((said := os.read(self._stdin, 4096)) == b"" or DRAIN in said):
                 self._stopped = True
             if time.monotonic() >= deadline:
                 break
@@ -172,17 +174,14 @@ def main() -> int:
     from ..ingest.logs import configure, fields  # noqa: PLC0415  start-up time
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    line = b""
-    while not line.endswith(b"\n"):
-        byte = os.read(0, 1)
-        if not byte:
-            sys.exit("llmcost.cli.keeper is started by: llmcost serve")
-        line += byte
+    line = read_order()
+    if not line:
+        sys.exit("llmcost.cli.keeper is started by: llmcost serve")
     order, parent = Order.parse(line), Parent(0)
     signal.signal(signal.SIGTERM, lambda *_: parent.stop())
     configure(order.log_format)
     log.info("keeping the lake", extra=fields(lake=order.settings.lake))
-    keep(duties(order, parent), parent, order.rest_seconds)
+    keep(duties(order, parent), parent, order.settings.upkeep.rest_seconds)
     return 0
 
 

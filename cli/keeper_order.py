@@ -8,20 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from ..ingest.serve import Companion
     from ..models.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Keep the lake of `settings`; write `cost.prom` into the folder `metrics`, if there is one.
-
-    `rest_seconds` is the least time between two rounds.
-    """
+    """Keep the lake of `settings`; write `cost.prom` into the folder `metrics`, if there is one."""
 
     settings: Settings
     metrics: Path | None = None
     log_format: Literal["text", "json"] = "text"
-    rest_seconds: float = 10.0
 
     def line(self) -> bytes:
         """The order as it is sent."""
@@ -30,7 +27,6 @@ class Order:
             "settings": settings,
             "metrics": str(self.metrics.resolve()) if self.metrics else None,
             "log_format": self.log_format,
-            "rest_seconds": self.rest_seconds,
         }
         return json.dumps(sent).encode() + b"\n"
 
@@ -41,4 +37,14 @@ class Order:
 
         sent = json.loads(line)
         metrics = Path(sent["metrics"]) if sent["metrics"] else None
-        return cls(Settings.sent(sent["settings"]), metrics, sent["log_format"], sent["rest_seconds"])
+        return cls(Settings.sent(sent["settings"]), metrics, sent["log_format"])
+
+
+def companion(settings: Settings, log_format: Literal["text", "json"]) -> Companion:
+    """The keeper as the server starts it."""
+    from ..ingest.serve import Companion  # noqa: PLC0415  start-up time
+    from ..ingest.supervisor import module  # noqa: PLC0415
+    from ..models.lake import Lake  # noqa: PLC0415
+
+    order = Order(settings, metrics=Lake(settings.lake).metrics, log_format=log_format)
+    return Companion("keeper", module("llmcost.cli.keeper"), order.line())

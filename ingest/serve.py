@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +35,18 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Companion:
+    """Another process that runs beside receivers and workers, started, restarted and stopped with them.
+
+    It is made above, because it may need what landing must not know.
+    """
+
+    name: str
+    command: Sequence[str]
+    order: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class _Plan:
     """What is to be started."""
 
@@ -43,6 +56,7 @@ class _Plan:
     grpc: Held
     http: Held | None
     folders: Sequence[tuple[ReceiverFolder, Lock]]
+    companions: Sequence[Companion]
     tls: Tls | None
     hash_key: bytes
     open_without_tokens: bool
@@ -58,6 +72,7 @@ def serve(
     settings: Settings,
     *,
     lake: Path,
+    companions: Sequence[Companion] = (),
     ready: Callable[[int], object] | None = None,
     log_format: LogFormat = "text",
 ) -> None:
@@ -95,6 +110,7 @@ def serve(
             grpc=ports[0],
             http=ports[1] if http else None,
             folders=folders,
+            companions=companions,
             tls=tls,
             hash_key=key,
             open_without_tokens=access.open_without_tokens,
@@ -108,9 +124,12 @@ async def _serve(plan: _Plan, ready: Callable[[int], object] | None) -> None:
         asyncio.get_running_loop().add_signal_handler(wish, stop.set)
     workers = _workers(plan)
     receivers = _receivers(plan, workers)
+    companions = [
+        Child(beside.name, beside.command, beside.order, silence_seconds=math.inf) for beside in plan.companions
+    ]
     seconds = plan.settings.server.stop_seconds
     try:
-        for started in (*receivers, *workers):
+        for started in (*receivers, *workers, *companions):
             started.start()
         for receiver in receivers:
             await receiver.ready()
@@ -122,7 +141,7 @@ async def _serve(plan: _Plan, ready: Callable[[int], object] | None) -> None:
     finally:
         deadline = time.monotonic() + seconds
         # The receivers first: what they close last is then landed too.
-        for group in (receivers, workers):
+        for group in (receivers, [*workers, *companions]):
             await asyncio.gather(*(started.drain(deadline) for started in group))
     left_bytes = sum(folder.left_bytes() for folder, _ in plan.folders)
     if left_bytes:

@@ -18,6 +18,7 @@ from .metrics import metrics
 log = logging.getLogger(__name__)
 
 _BACK_OFF_SECONDS = (0.2, 1, 2, 5, 10, 30)
+_LOOK_SECONDS = 60
 _STEADY_SECONDS = 60
 """A child that ran this long did not die of what its predecessor died of."""
 
@@ -124,7 +125,7 @@ class Child:
         listening = asyncio.create_task(self._listen(process))
         ended = asyncio.create_task(process.wait())
         try:
-            while not (await asyncio.wait([ended], timeout=self._silence_left()))[0]:
+            while not (await asyncio.wait([ended], timeout=min(self._silence_left(), _LOOK_SECONDS)))[0]:
                 if self._silence_left() <= 0:
                     log.error(
                         f"the {self.name} is silent and is killed",

@@ -108,7 +108,7 @@ class Deriving(_Section):
 
 
 class Upkeep(_Section):
-    """Compaction and vacuum of the landed tables."""
+    """What the keeper does beside the receivers: compaction, vacuum, derivation of changed days, retention."""
 
     target_file_mib: int = Field(128, ge=1, le=4096, description="Size that compaction makes files of, in MiB")
     memory_mib: int = Field(512, ge=256, description="Memory a compaction sorts in before it spills to disk, in MiB")
@@ -116,6 +116,11 @@ class Upkeep(_Section):
         24.0,
         ge=1,
         description="Hours a file that left the lake is kept for those who still read it",
+    )
+    rest_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Least rest of the keeper between two rounds; it also rests ten times as long as one took",
     )
 
 

@@ -43,8 +43,9 @@ CALLS_A_REQUEST = 64
 REPEATED = 0.1
 """Share of acknowledged requests that are delivered again."""
 
+_HASTE: dict[str, object] = {"landing__segment_seconds": 0.3, "upkeep__rest_seconds": 0.1}
 _OPTIONS = [("grpc.enable_retries", 0), ("grpc.initial_reconnect_backoff_ms", 100)]
-_FAULTS = (*CHILDREN, "parent", "all", "all, torn tail", "stopped worker")
+_FAULTS = (*CHILDREN, "keeper", "parent", "all", "all, torn tail", "stopped worker")
 
 
 @dataclass
@@ -86,7 +87,7 @@ def run(lake: Path, *, kills: int, seed: int, every: float = 0.9, **settings: ob
     """Send until `kills` faults, about `every` seconds apart and drawn from `seed`, have happened."""
     source = random.Random(seed)  # noqa: S311  (which fault, and when)
     counts, done = Counts(), threading.Event()
-    with Server(lake, port=free_port(), landing__segment_seconds=0.3, **settings) as server:
+    with Server(lake, port=free_port(), keeper=True, **(_HASTE | settings)) as server:
 
         def send(number: int) -> None:
             mine = random.Random(seed * SENDERS + number)  # noqa: S311  (ids)
@@ -132,7 +133,7 @@ def _delivered(port: int, body: bytes) -> bool:
 
 
 def _do(fault: str, server: Server, source: random.Random) -> None:
-    if fault in CHILDREN:
+    if fault in (*CHILDREN, "keeper"):
         server.signal_child(fault)
     elif fault == "stopped worker":
         server.signal_child("landing worker", signal.SIGSTOP)

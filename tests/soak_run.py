@@ -169,7 +169,7 @@ def run(
 ) -> Soak:
     """Soak for `seconds`, then stop, and ask once more for the final totals."""
     soak, done = Soak(lake), threading.Event()
-    with Server(lake, **settings) as server:
+    with Server(lake, keeper=True, **settings) as server:
         tasks: list[Callable[[], None]] = [
             lambda: soak.send(server.port, per_second=per_second, days=days, seed=1, done=done)
         ]
@@ -208,7 +208,7 @@ def main() -> int:
     parser.add_argument("--days", type=int, default=3, help="over how many days the calls are spread")
     parser.add_argument("--readers", action="store_true", help="a rollup, a plain glob, and upkeep by hand beside it")
     parser.add_argument("--every", type=float, default=10, help="seconds between two lines")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="upkeep__pause_seconds=5")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="upkeep__rest_seconds=1")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         soak = run(

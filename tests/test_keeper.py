@@ -52,8 +52,8 @@ def keeper(small: SmallLake, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]
     process = subprocess.Popen(
         [sys.executable, "-c", _KEEPER], stdin=subprocess.PIPE, stderr=(tmp_path / "log").open("wb")
     )
-    settings = Settings().model_copy(update={"lake": small.lake.root})
-    order = Order(settings, metrics=tmp_path / "metrics", log_format="json", rest_seconds=0.1)
+    settings = Settings().model_copy(update={"lake": small.lake.root, "upkeep": Upkeep(rest_seconds=0.1)})
+    order = Order(settings, metrics=tmp_path / "metrics", log_format="json")
     assert process.stdin is not None
     process.stdin.write(order.line())
     process.stdin.flush()
@@ -117,7 +117,7 @@ def test_a_failed_duty_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None
 def test_an_order_is_read_as_it_was_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of the process that reads it does not count."""
     settings = Settings().model_copy(update={"lake": tmp_path, "upkeep": Upkeep(target_file_mib=5)})
-    order = Order(settings, metrics=tmp_path / "metrics", log_format="json", rest_seconds=3.0)
+    order = Order(settings, metrics=tmp_path / "metrics", log_format="json")
     monkeypatch.setenv("LLMCOST_UPKEEP__TARGET_FILE_MIB", "9")
     assert order == Order.parse(order.line())
 

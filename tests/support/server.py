@@ -31,18 +31,22 @@ _SERVE = """
 import sys
 from pathlib import Path
 from llmcost.ingest.serve import serve
+from llmcost.cli.keeper_order import companion
 from llmcost.models import errors, settings
 try:
-    serve(settings.load(), lake=Path(sys.argv[1]), ready=lambda port: print(port, flush=True))
+    told = settings.load(lake=Path(sys.argv[1]))
+    beside = [companion(told, "text")] if "keeper" in sys.argv else []
+    serve(told, lake=told.lake, companions=beside, ready=lambda port: print(port, flush=True))
 except errors.LlmcostError as error:
     sys.exit(str(error))
 """
 
 
 class Server:
-    """A running server. Settings are given as LLMCOST_ environment variables."""
+    """A running server, with a keeper if asked. Settings are given as LLMCOST_ environment variables."""
 
-    def __init__(self, lake: Path, *, port: int = 0, **settings: object) -> None:
+    def __init__(self, lake: Path, *, port: int = 0, keeper: bool = False, **settings: object) -> None:
+        self._options = ["keeper"] if keeper else []
         self.lake = lake
         self._log = lake.parent / f"{lake.name}.log"
         addresses = {"LLMCOST_SERVER__GRPC": f"127.0.0.1:{port}", "LLMCOST_SERVER__HTTP": "127.0.0.1:0"}
@@ -53,7 +57,7 @@ class Server:
         """Start it and wait until it listens."""
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, self.lake],
+                [sys.executable, "-c", _SERVE, self.lake, *self._options],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=os.environ | self._settings,
@@ -86,7 +90,7 @@ class Server:
 
     def kill_all(self) -> None:
         """SIGKILL to all of its processes, as when the machine loses its power."""
-        for name in CHILDREN:
+        for name in (*CHILDREN, *self._options):
             self.signal_child(name)
         self.kill()
 

@@ -172,7 +172,7 @@ def as_scores(values: dict[str, Any], operation: str | None) -> str | None:
             found += [
                 {"name": key, "score": json.dumps(value), "label": None}
                 for key, value in told.items()
-                if key and value is not None
+                if key and isinstance(value, int | float)
             ]
         elif isinstance(told, list) and (operation or "").lower() == "evaluator":
             found += [{"name": one["name"], "score": json.dumps(one["score"]), "label": one["label"]} for one in told]

@@ -11,7 +11,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
 from ..models.lake import Lake
-from ..models.schema import DAY, EVENTS, SPANS, TIME_COLUMNS
+from ..models.schema import DAY, EVENTS, SPANS, TELLING, TIME_COLUMNS
 from . import delta_log
 from .journal import sync_folder
 from .parquet import write_parquet
@@ -41,6 +41,8 @@ class LandedFile:
     bytes: int
     first_at: datetime
     last_at: datetime
+    null_counts: Mapping[str, int]
+    """Of the columns TELLING."""
     trace_ids: tuple[str, str] | None = None
     """The least and the greatest, where the file is sorted by them."""
 
@@ -74,7 +76,9 @@ class LandedTable:
                 sync_folder(self.root)
             path = folder / f"{uuid.uuid4()}.parquet"
             size = write_parquet(of_day, path)
-            files.append(LandedFile(path, day, of_day.num_rows, size, times["min"], times["max"]))
+            files.append(
+                LandedFile(path, day, of_day.num_rows, size, times["min"], times["max"], null_counts(of_day))
+            )
         return files
 
     def commit(self, files: list[LandedFile], *, receiver_id: str, number: int) -> None:
@@ -167,7 +171,7 @@ def landed_tables(lake: Lake) -> tuple[LandedTable, LandedTable]:
 def add_action(file: LandedFile, time_column: str, *, data_change: bool = True) -> AddAction:
     """What a commit says of a new file; `data_change` is False where its rows only moved there."""
     least, greatest = {time_column: _instant(file.first_at)}, {time_column: _instant(file.last_at)}
-    nulls = {time_column: 0}
+    nulls = {time_column: 0, **file.null_counts}
     if file.trace_ids is not None:
         least["trace_id"], greatest["trace_id"] = file.trace_ids
         nulls["trace_id"] = 0
@@ -179,6 +183,11 @@ def add_action(file: LandedFile, time_column: str, *, data_change: bool = True) 
         data_change=data_change,
         stats=json.dumps({"numRecords": file.rows, "minValues": least, "maxValues": greatest, "nullCount": nulls}),
     )
+
+
+def null_counts(rows: pa.Table) -> dict[str, int]:
+    """How many rows are without each of the columns TELLING."""
+    return {name: rows.column(name).null_count for name in TELLING}
 
 
 def claim(paths: Iterable[Path]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -22,7 +23,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .delta import LandedFile, discard
+from .delta import LandedFile, discard, null_counts
 from .parquet import ROW_GROUP_ROWS, ParquetFile
 
 _SILENT = """
@@ -150,11 +151,13 @@ class _Filling:
         self._time_column = time_column
         self._times: list[datetime] = []
         self._trace_ids: list[str | None] = []
+        self._nulls: Counter[str] = Counter()
         self.rows = 0
 
     def write(self, rows: pa.Table) -> None:
         self._file.write(rows)
         self.rows += len(rows)
+        self._nulls.update(null_counts(rows))
         self._times += pc.min_max(rows.column(self._time_column)).as_py().values()
         self._trace_ids += [rows.column("trace_id")[at].as_py() for at in (0, -1)]
 
@@ -162,7 +165,8 @@ class _Filling:
         """The file, once its context has ended."""
         first, last = self._trace_ids[0], self._trace_ids[-1]
         ids = None if first is None or last is None else (first, last)
-        return LandedFile(self._file.path, day, self.rows, self._file.bytes, min(self._times), max(self._times), ids)
+        first_at, last_at = min(self._times), max(self._times)
+        return LandedFile(self._file.path, day, self.rows, self._file.bytes, first_at, last_at, self._nulls, ids)
 
     def __enter__(self) -> Self:
         self._file.__enter__()

@@ -141,6 +141,10 @@ EVENTS = pa.schema([column.field() for column in EVENT_COLUMNS])
 TIME_COLUMNS = {"spans": "started_at", "events": "occurred_at"}
 """Of each landed table the column whose UTC day is the row's partition."""
 
+TELLING = ("input_tokens", "output_tokens", "reported_cost_usd")
+"""Columns without which a row tells no request. A file's Delta statistics count their NULLs: one with nothing else
+in them need not be read for requests, and does not concern the days beside its own."""
+
 DAY = pa.field("day", pa.date32(), nullable=False, metadata={"comment": "UTC day of the row"})
 
 DIMENSIONS: tuple[str, ...] = (

@@ -69,6 +69,25 @@ class AccountingRule:
 
 
 @dataclass(frozen=True)
+class UsageLog:
+    """A kind of log record that tells one model request, by scope and event name (globs).
+
+    `attribute` must have the value `value`, where given. `request_id`, `run` and `cost_micros` name the attributes
+    that hold these; `model` says which one the record's is, the one asked for or the one that answered.
+    """
+
+    scope: str
+    event: str
+    attribute: str | None
+    value: str | None
+    request_id: str | None
+    model: str
+    agent: str | None
+    run: str | None
+    cost_micros: str | None
+
+
+@dataclass(frozen=True)
 class ScoreCarrier:
     """An attribute that holds several named scores as JSON, and the operation it must stand on, if any."""
 
@@ -84,6 +103,7 @@ class Conventions:
     spellings: Mapping[str, tuple[Spelling, ...]]
     operations: tuple[tuple[str, str], ...]
     span_rules: tuple[SpanRule, ...]
+    usage_logs: tuple[UsageLog, ...]
     accounting: tuple[AccountingRule, ...]
     providers: tuple[tuple[str, str | None], ...]
     evaluator_scopes: tuple[str, ...]
@@ -102,6 +122,7 @@ class Conventions:
 
 OPERATION_CLASSES = ("model_call", "agent", "workflow", "tool", "evaluator", "raw", "other")
 INPUT_RULES = ("inclusive", "excludes_cache", "excludes_cache_and_audio")
+MODEL_WORDS = ("request", "response")
 SCORE_SHAPES = ("numbers", "values", "list")
 OUTPUT_RULES = ("inclusive", "excludes_reasoning", "excludes_reasoning_and_audio")
 
@@ -128,6 +149,11 @@ def load(extra: Mapping[str, Any] | None = None) -> Conventions:
         span_rules=tuple(
             SpanRule(str(r.get("scope", "*")), str(r.get("name", "*")), _one_of(r, "operation", OPERATION_CLASSES))
             for r in [*own.get("span_rules", []), *base["span_rules"]]
+        ),
+        usage_logs=tuple(
+            _usage_log(r, str(event))
+            for r in [*own.get("usage_logs", []), *base["usage_logs"]]
+            for event in r.get("events", ())
         ),
         accounting=tuple(
             AccountingRule(
@@ -187,6 +213,26 @@ def _operation_pairs(operations: Mapping[str, list[str]]) -> list[tuple[str, str
             f'[conventions.operations] names the unknown class "{name}": known are {", ".join(OPERATION_CLASSES)}'
         )
     return [(name, glob) for name, globs in operations.items() for glob in globs]
+
+
+def _usage_log(rule: Mapping[str, Any], event: str) -> UsageLog:
+    where = dict(rule.get("where", {}))
+    if len(where) > 1:
+        raise SettingsError(
+            f'where = {where} in [[conventions.usage_logs]]: give one attribute, such as "event.kind"'
+        )
+    attribute, value = next(iter(where.items()), (None, None))
+    return UsageLog(
+        scope=str(rule.get("scope", "*")),
+        event=event,
+        attribute=attribute,
+        value=None if value is None else str(value),
+        request_id=rule.get("request_id"),
+        model=_one_of({"model": "request", **rule}, "model", MODEL_WORDS),
+        agent=rule.get("agent"),
+        run=rule.get("run"),
+        cost_micros=rule.get("cost_micros"),
+    )
 
 
 def _one_of(rule: Mapping[str, Any], name: str, allowed: tuple[str, ...]) -> str:

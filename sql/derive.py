@@ -2,8 +2,8 @@
 
 The day is the unit of derivation: whatever is asked, a day's rows are made by this one function from
 the same files, so a materialised day and a computed one cannot differ. A request, a trace or a run
-belongs to the day it started on; spans of the days beside it are read where they share a trace or a
-response with the day.
+belongs to the day it started on; spans and log records of the days beside it are read where they share a
+trace, a response or a session with the day.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..models.conventions import load as load_conventions
 from ..models.lake import TABLES, Lake
 from ..models.layers import Layers
 from ..models.prices import PriceBook, PriceKey
-from ..models.schema import DAY, DIMENSIONS, EVENTS, PROMOTED, SPANS
+from ..models.schema import DAY, DIMENSIONS, EVENTS, PROMOTED, SPANS, TELLING
 from ..models.settings import Settings
 from .database import connect, parquet, text_literal
 from .inventory import Inventory
@@ -39,12 +39,15 @@ _STEPS = (
     "dumped_spans",
     "model_spans",
     "ancestry",
+    "log_spans",
     "candidates",
 )
 _AFTER_GROUPS = ("aggregate_candidates", "wrappers", "members", "requests", "owners")
 _MOST_TOKENS = 10**15
 """What a larger count is read as, so that no sum of counts overflows; calls.sql prices no such call."""
 _MOST_TWIN_ROUNDS = 50
+_OF_LOGS = {"log_id": "varchar", "log_agent_name": "varchar", "log_run_id": "varchar"}
+"""What log records alone tell of a request, beside the columns of spans."""
 _TYPES = {"string": "varchar", "int64": "bigint", "double": "double", "bool": "boolean"}
 
 
@@ -110,9 +113,9 @@ def _derive(
 ) -> None:
     _source(con, "landed_spans", inventory.around("spans", day), SPANS, rules)
     _source(con, "landed_events", inventory.on("events", day), EVENTS, rules)
-    con.execute(f"create or replace view source_spans as from landed_spans {_only(trace_id)}")
     con.execute("create or replace view source_events as from landed_events")
     _convention_tables(con, rules.conventions)
+    _tell(con, day, inventory, rules, trace_id)
     for name in _STEPS:
         _table(con, name, day)
     _group_candidates(con, day)
@@ -123,22 +126,42 @@ def _derive(
         _table(con, name, day)
 
 
+def _tell(
+    con: duckdb.DuckDBPyConnection, day: date, inventory: Inventory, rules: Rules, trace_id: str | None
+) -> None:
+    """`source_spans`: the landed spans, and the log records that tell of a request as a span would."""
+    # Only landing counts what a file tells: a user's own spelling may find more in its attributes.
+    respelled = any(column in TELLING for column in rules.extra_spellings)
+    files = inventory.around("events", day) if respelled else inventory.telling_events(day)
+    _source(con, "landed_logs", files, EVENTS, rules)
+    _table(con, "usage_logs", day)
+    of_logs = ", ".join(f"null::{kind} as {name}" for name, kind in _OF_LOGS.items())
+    told = f"select *, false as is_log, {of_logs} from landed_spans"
+    # Most days have no such record, and a union would cost each scan of theirs.
+    if con.execute("select exists (from usage_logs)").fetchone() == (True,):
+        told += " union all by name select * exclude (copy) from usage_logs where copy = 1"
+    con.execute(f"create or replace view told_anywhere as {told}")
+    con.execute(f"create or replace view source_spans as from told_anywhere {_only(trace_id)}")
+
+
 def _table(con: duckdb.DuckDBPyConnection, name: str, day: date, file: str | None = None) -> None:
     text = read(CHAIN / f"{file or name}.sql").text
     con.execute(f"create or replace table {name} as {text}", {"day": day} if "$day" in text else None)
 
 
 def _group_candidates(con: duckdb.DuckDBPyConnection, day: date) -> None:
-    """Pairs by id and nesting first; then overlapping twins between the groups those leave, round by round."""
+    """Pairs by id and nesting first; then twins by time between the groups those leave, round by round."""
     _table(con, "same_request", day)
     con.execute("create or replace table pairs as from same_request")
     _table(con, "groups", day, "call_groups")
-    for _ in range(_MOST_TWIN_ROUNDS):
-        _table(con, "overlapping_twins", day)
-        found = con.execute("insert into pairs from overlapping_twins").fetchall()
-        if found == [(0,)]:
-            break
-        _table(con, "groups", day, "call_groups")
+    has_logs = con.execute("select exists (from usage_logs)").fetchone() == (True,)
+    for name in ("overlapping_twins", *(["log_twins"] if has_logs else [])):
+        for _ in range(_MOST_TWIN_ROUNDS):
+            _table(con, name, day)
+            found = con.execute(f"insert into pairs from {name}").fetchall()
+            if found == [(0,)]:
+                break
+            _table(con, "groups", day, "call_groups")
 
 
 def load_prices(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
@@ -205,7 +228,11 @@ def _only(trace_id: str | None) -> str:
     if trace_id is None:
         return ""
     mine = f"trace_id = {text_literal(trace_id)}"
-    return f"where {mine} or response_id in (select response_id from landed_spans where {mine})"
+    of_mine = f"from told_anywhere where {mine}"
+    return (
+        f"where {mine} or response_id in (select response_id {of_mine})"
+        f" or (is_log and session_id in (select session_id {of_mine}))"
+    )
 
 
 def _spelled(words: Sequence[str], kind: str | None) -> str:
@@ -225,6 +252,17 @@ def _convention_tables(con: duckdb.DuckDBPyConnection, conventions: Conventions)
             "scope": [rule.scope for rule in c.span_rules],
             "name": [rule.name for rule in c.span_rules],
             "class": [rule.operation for rule in c.span_rules],
+        },
+        "convention_usage_logs": {
+            "scope": [rule.scope for rule in c.usage_logs],
+            "event": [rule.event for rule in c.usage_logs],
+            "attribute": [rule.attribute for rule in c.usage_logs],
+            "value": [rule.value for rule in c.usage_logs],
+            "request_id": [rule.request_id for rule in c.usage_logs],
+            "model": [rule.model for rule in c.usage_logs],
+            "agent": [rule.agent for rule in c.usage_logs],
+            "run": [rule.run for rule in c.usage_logs],
+            "cost_micros": [rule.cost_micros for rule in c.usage_logs],
         },
         "convention_accounting": {
             "scope": [rule.scope for rule in c.accounting],

@@ -35,7 +35,7 @@ _MATCHED = """
     select
         entries.place as entry,
         coalesce(list(distinct calls.model order by calls.model) filter (calls.model is not null), []) as models,
-        count(calls.span_id) as calls,
+        count(calls.day) as calls,
         min(calls.day) as first_day,
         max(calls.day) as last_day,
         entries.problem

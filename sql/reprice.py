@@ -35,7 +35,9 @@ _BY_DAY = """
         count(*) filter (calls.cost_usd is null) as unpriced_after,
     from calls
     inner join before
-        on calls.trace_id = before.trace_id and calls.span_id = before.span_id
+        on calls.trace_id is not distinct from before.trace_id
+        and calls.span_id is not distinct from before.span_id
+        and calls.log_id is not distinct from before.log_id
     where calls.day = $day
     group by calls.day, calls.provider, calls.model
 """
@@ -97,14 +99,18 @@ def _difference(lake: Lake, inventory: Inventory, rules: Rules, other: Rules, da
     booked = lake.mart_file("calls", day)
     with derived_day(day, inventory, rules) as con:
         con.execute(
-            "create table before as select trace_id, span_id, cost_usd from calls where day = $day", {"day": day}
+            "create table before as select trace_id, span_id, log_id, cost_usd from calls where day = $day",
+            {"day": day},
         )
         if booked.exists():
             con.execute(
                 """
                 update before set cost_usd = booked.cost_usd
                 from read_parquet($booked) as booked
-                where before.trace_id = booked.trace_id and before.span_id = booked.span_id
+                where
+                    before.trace_id is not distinct from booked.trace_id
+                    and before.span_id is not distinct from booked.span_id
+                    and before.log_id is not distinct from booked.log_id
                 """,
                 {"booked": str(booked)},
             )

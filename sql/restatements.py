@@ -32,7 +32,9 @@ _COMPARED = """
         count(*) filter (calls.cost_usd is null) as unpriced_after
     from calls
     inner join read_parquet($booked) as booked
-        on calls.trace_id = booked.trace_id and calls.span_id = booked.span_id
+        on calls.trace_id is not distinct from booked.trace_id
+        and calls.span_id is not distinct from booked.span_id
+        and calls.log_id is not distinct from booked.log_id
     where calls.day = $day
 """
 

@@ -68,7 +68,7 @@ def _seal(lake: Lake, rules: Rules, table: str, before: date, *, now: datetime, 
         return was
 
     def derive(inventory: Inventory) -> None:
-        reading = before + timedelta(days=1 if table == "spans" else 0)
+        reading = before + timedelta(days=1)
         days = [day for day in inventory.days() if day < reading]
         refresh_days(lake, inventory, rules, days, progress, now=now)
 
@@ -79,7 +79,7 @@ def _seal(lake: Lake, rules: Rules, table: str, before: date, *, now: datetime, 
     ask_current(lake, derive)
     leaving = sum(count for day, count in rows.items() if day < before)
     if table == "events":
-        replace(sealed, events_before=before, leaving_events=leaving).write(lake)
+        replace(sealed, events_before=before, leaving_events=leaving, boundary_events=rows.get(before, 0)).write(lake)
     else:
         late = max(0, rows.get(was, 0) - sealed.boundary_spans) if was else 0
         replace(

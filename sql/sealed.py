@@ -22,8 +22,8 @@ from ..models.lake import Lake
 class Sealed:
     """Days before `spans_before` have no spans any more, and so on; None where nothing was removed yet.
 
-    `leaving_*` are rows that were derived and are going; `boundary_spans` the spans that the day `spans_before` had
-    when it was sealed; `late_*` the rows that were removed though they came after their day was sealed.
+    `leaving_*` are rows that were derived and are going; `boundary_*` those that the day `*_before` had when it was
+    sealed, because it reads the day before; `late_*` the rows that were removed though they came after their day was sealed.
     """
 
     spans_before: date | None = None
@@ -32,6 +32,7 @@ class Sealed:
     leaving_spans: int = 0
     leaving_events: int = 0
     boundary_spans: int = 0
+    boundary_events: int = 0
     late_spans: int = 0
     late_events: int = 0
 
@@ -74,7 +75,7 @@ class Sealed:
         """Whether `day` is sealed: some of what its marts were made from is gone, or they are."""
         return (
             (self.spans_before is not None and day <= self.spans_before)
-            or (self.events_before is not None and day < self.events_before)
+            or (self.events_before is not None and day <= self.events_before)
             or (self.marts_before is not None and day < self.marts_before)
         )
 
@@ -98,15 +99,14 @@ def landed_rows(root: Path) -> dict[date, int]:
 def late_rows(lake: Lake, sealed: Sealed) -> dict[str, int]:
     """Table -> rows that came after their day was sealed, and so are in no mart."""
     late = {"spans": sealed.late_spans, "events": sealed.late_events}
-    for table, before, leaving in (
-        ("spans", sealed.spans_before, sealed.leaving_spans),
-        ("events", sealed.events_before, sealed.leaving_events),
+    for table, before, leaving, boundary in (
+        ("spans", sealed.spans_before, sealed.leaving_spans, sealed.boundary_spans),
+        ("events", sealed.events_before, sealed.leaving_events, sealed.boundary_events),
     ):
         if before is not None:
             rows = landed_rows(lake.table(table))
             late[table] += max(0, sum(count for day, count in rows.items() if day < before) - leaving)
-            if table == "spans":
-                late[table] += max(0, rows.get(before, 0) - sealed.boundary_spans)
+            late[table] += max(0, rows.get(before, 0) - boundary)
     return late
 
 

@@ -83,7 +83,10 @@ def _relations(
     tz: str = "UTC",
     where: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Create calls (of the window and filters) and the other relations (of `days`) as views."""
+    """Create calls (of the window and filters) and the other relations (of `days`) as views.
+
+    `work_id` of calls is what they were made for: the trace; the session of a log record without one.
+    """
     for column in where.keys() - FILTERS:
         raise UsageError(f'--where "{column}": accepted are {", ".join(sorted(FILTERS))}')
     variables: dict[str, object] = {"tz": tz, **{f"where_{column}": value for column, value in where.items()}}
@@ -97,7 +100,8 @@ def _relations(
         select
             *,
             cast(timezone(getvariable('tz'), started_at) as date) as local_day,
-            strftime(timezone(getvariable('tz'), started_at), '%Y-%m-%dT%H') as local_hour
+            strftime(timezone(getvariable('tz'), started_at), '%Y-%m-%dT%H') as local_hour,
+            coalesce(trace_id, 'session ' || session_id, 'log ' || log_id) as work_id
     """
     of_the_window = [day for day in days if asked is None or day <= asked.last_day]
     for name in MARTS:

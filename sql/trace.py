@@ -1,9 +1,13 @@
-"""One trace as a tree with money on it: what was billed, what was not, and why."""
+"""One trace as a tree with money on it: what was billed, what was not, and why.
+
+A log record that tells a request stands in the tree below the span it was written in, under its log_id.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,7 +20,7 @@ from .inventory import Inventory
 
 _SPANS = """
     select
-        tree_spans.span_id,
+        coalesce(tree_spans.span_id, tree_spans.log_id) as span_id,
         tree_spans.parent_span_id,
         tree_spans.name,
         tree_spans.class as kind_class,
@@ -29,17 +33,18 @@ _SPANS = """
         coalesce(calls.output_tokens, model_spans.output_tokens) as output_tokens,
         calls.cost_usd,
         calls.cost_basis,
-        calls.span_id is not null as billed,
+        calls.day is not null as billed,
         coalesce(unbilled_spans.reason, calls.unpriced_reason) as reason,
-        unbilled_spans.call_span_id as represented_by
+        coalesce(unbilled_spans.call_span_id, unbilled_spans.call_log_id) as represented_by
     from tree_spans
     left join model_spans
         on tree_spans.sid = model_spans.sid
     left join calls
-        on tree_spans.trace_id = calls.trace_id and tree_spans.span_id = calls.span_id
+        on tree_spans.trace_id = calls.trace_id
+        and coalesce(tree_spans.span_id, tree_spans.log_id) = coalesce(calls.span_id, calls.log_id)
     left join unbilled_spans
         on tree_spans.trace_id = unbilled_spans.trace_id
-        and tree_spans.span_id = unbilled_spans.span_id
+        and coalesce(tree_spans.span_id, tree_spans.log_id) = coalesce(unbilled_spans.span_id, unbilled_spans.log_id)
         and unbilled_spans.reason <> 'sent_again'
     where tree_spans.trace_id = $trace_id
     order by tree_spans.started_at, tree_spans.ended_at desc, tree_spans.span_id
@@ -82,16 +87,10 @@ def view(inventory: Inventory, rules: Rules, trace_id: str) -> TraceView:
 
 def _find(con: duckdb.DuckDBPyConnection, inventory: Inventory, wanted: str, typed: str) -> tuple[str, date]:
     files = [path for day in inventory.days() for path in inventory.on("spans", day)]
-    query = f"""
-        select trace_id, min(day) as day
-        from read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}})
-        where starts_with(trace_id, $wanted)
-            and trace_id between $wanted and $wanted || 'g' -- what row groups are pruned by; g follows all hex digits
-        group by trace_id
-        order by trace_id
-        limit 4
-    """
-    found = rows(con, query, {"wanted": wanted}) if files else []
+    logged = [path for day in inventory.days() for path in inventory.on("events", day)]
+    found = _begun(con, files, wanted, "true")
+    if not found:  # a trace of which log records alone tell
+        found = _begun(con, logged, wanted, "carrier = 'log'")
     if not found:
         before = inventory.sealed.spans_before
         kept = f"; spans before {before} are not kept any more" if before else ""
@@ -100,6 +99,21 @@ def _find(con: duckdb.DuckDBPyConnection, inventory: Inventory, wanted: str, typ
         several = ", ".join(row["trace_id"] for row in found[:3])
         raise UsageError(f'"{typed}" begins several trace ids, such as {several}')
     return found[0]["trace_id"], found[0]["day"]
+
+
+def _begun(con: duckdb.DuckDBPyConnection, files: list[Path], wanted: str, condition: str) -> list[dict[str, Any]]:
+    """The first traces in `files` whose id begins with `wanted`, each with its first day."""
+    query = f"""
+        select trace_id, min(day) as day
+        from read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}})
+        where starts_with(trace_id, $wanted)
+            and trace_id between $wanted and $wanted || 'g' -- what row groups are pruned by; g follows all hex digits
+            and {condition}
+        group by trace_id
+        order by trace_id
+        limit 4
+    """
+    return rows(con, query, {"wanted": wanted}) if files else []
 
 
 def _in_tree_order(spans: list[dict[str, Any]]) -> list[TraceSpan]:

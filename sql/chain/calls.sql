@@ -156,8 +156,8 @@ booked as (
 
 select
     booked.day, -- UTC day on which the request started
-    booked.trace_id, -- trace the request belongs to, 32 hex digits
-    booked.span_id, -- outermost span of the request, 16 hex digits
+    booked.trace_id, -- trace the request belongs to, 32 hex digits; NULL where a log record without a trace tells it
+    booked.span_id, -- outermost span of the request, 16 hex digits; NULL where log records alone tell it
     booked.started_at, -- when the request started, UTC
     booked.ended_at, -- when the response was complete, UTC
     (epoch_us(booked.ended_at) - epoch_us(booked.started_at)) / 1000.0 as duration_ms, -- from start to end, ms
@@ -221,7 +221,7 @@ select
     owners.feature, -- product feature
     owners.route, -- HTTP route or entry point
     owners.agent_name, -- agent at the top of the run
-    owners.agent_run_id, -- the run: a given id, else the outermost agent span
+    owners.agent_run_id, -- the run: a given id, else the outermost agent span, else a coding agent's prompt or session
     owners.session_id, -- session or conversation
     owners.prompt_version, -- version of the prompt template
     owners.deployment, -- deployment environment
@@ -229,7 +229,8 @@ select
     owners.service_name, -- service.name of the resource
     owners.tags, -- free tags
     booked.span_ids, -- every span that describes the request, outermost first
+    booked.log_id, -- the log record that tells the request where no span does, 32 hex digits; else NULL
 from booked
 inner join owners
     on booked.call_sid = owners.call_sid
-order by booked.started_at, booked.trace_id, booked.span_id
+order by booked.started_at, booked.trace_id, booked.span_id, booked.log_id

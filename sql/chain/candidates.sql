@@ -1,7 +1,8 @@
--- Spans that may be billed: marked as a model call, with usage or cost; or unmarked, but naming a model, where no
--- span with usage stands below them (what is unmarked above a call is a sum of it).
--- grain: one row per candidate span
--- reads: model_spans, ancestry
+-- Spans and log records that may be billed: marked as a model call, with usage or cost, or with a log record that tells
+-- it; or unmarked, but naming a model, where no span with usage stands below them (what is unmarked above a call is a
+-- sum of it). A record of a request whose span holds an estimate tells nothing.
+-- grain: one row per candidate span or log record
+-- reads: model_spans, ancestry, log_spans
 with
 
 sums as (
@@ -20,7 +21,12 @@ from model_spans
 left join sums
     on model_spans.sid = sums.sid
 where
-    (model_spans.has_usage or coalesce(model_spans.reported_cost_usd, 0) > 0)
+    (
+        model_spans.has_usage
+        or coalesce(model_spans.reported_cost_usd, 0) > 0
+        or model_spans.sid in (select span_sid from log_spans where not is_estimated)
+    )
+    and model_spans.sid not in (select sid from log_spans where is_estimated)
     and (
         model_spans.class = 'model_call'
         or (

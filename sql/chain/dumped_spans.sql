@@ -148,6 +148,7 @@ select
     day,
     trace_id,
     span_id,
+    false as is_log,
     name,
     scope_name,
     'model_call' as class,

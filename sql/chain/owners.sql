@@ -2,7 +2,8 @@
 -- trace where all its spans agree, else the resource.
 -- Of twins the outermost tells user and feature (it is the application's), the innermost team, organisation
 -- and key (it is the gateway's).
--- An agent run is the outermost agent span above the call, unless an id is given. Traffic below an evaluator
+-- An agent run is the outermost agent span above the call, unless an id is given; where there is neither, a coding
+-- agent's log record tells it: its prompt, else its session. Traffic below an evaluator
 -- is eval traffic, unless the spans say otherwise.
 -- arg_min passes over NULL: the first of the ranking that says anything.
 -- grain: one row per call
@@ -29,6 +30,8 @@ own as (
         tree_spans.deployment,
         tree_spans.traffic_type,
         tree_spans.tags,
+        tree_spans.log_agent_name,
+        tree_spans.log_run_id,
     from members
     inner join tree_spans
         on members.sid = tree_spans.sid
@@ -55,6 +58,8 @@ own as (
         arg_min(tree_spans.deployment, members.outer_rank) as deployment,
         arg_min(tree_spans.traffic_type, members.outer_rank) as traffic_type,
         arg_min(tree_spans.tags, members.outer_rank) as tags,
+        arg_min(tree_spans.log_agent_name, members.outer_rank) as log_agent_name,
+        arg_min(tree_spans.log_run_id, members.outer_rank) as log_run_id,
     from members
     inner join tree_spans
         on members.sid = tree_spans.sid
@@ -124,6 +129,7 @@ inherited as (
 branched as (
     select trace_id
     from tree_spans
+    where not is_log
     group by trace_id
     having count(*) > 1
 ),
@@ -144,6 +150,7 @@ of_the_trace as (
     from tree_spans
     semi join branched
         on tree_spans.trace_id = branched.trace_id
+    where not tree_spans.is_log
     group by tree_spans.trace_id
 ),
 
@@ -207,8 +214,8 @@ select
     coalesce(own.developer, inherited.developer, of_the_trace.developer, of_the_resource.developer) as developer,
     coalesce(own.feature, inherited.feature, of_the_trace.feature, of_the_resource.feature) as feature,
     coalesce(own.route, inherited.route, of_the_trace.route, of_the_resource.route) as route,
-    coalesce(inherited.outermost_agent_name, own.agent_name, inherited.agent_name, of_the_resource.agent_name) as agent_name,
-    coalesce(own.agent_run_id, inherited.agent_run_id, inherited.outermost_agent_span_id, of_the_resource.agent_run_id) as agent_run_id,
+    coalesce(inherited.outermost_agent_name, own.agent_name, inherited.agent_name, of_the_resource.agent_name, own.log_agent_name) as agent_name,
+    coalesce(own.agent_run_id, inherited.agent_run_id, inherited.outermost_agent_span_id, of_the_resource.agent_run_id, own.log_run_id) as agent_run_id,
     coalesce(own.session_id, inherited.session_id, of_the_trace.session_id, of_the_resource.session_id) as session_id,
     coalesce(own.prompt_version, inherited.prompt_version, of_the_resource.prompt_version) as prompt_version,
     coalesce(own.deployment, inherited.deployment, of_the_trace.deployment, of_the_resource.deployment) as deployment,

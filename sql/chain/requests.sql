@@ -1,5 +1,5 @@
 -- One row per model request: its spans merged, not yet owned or priced.
--- Where and when from the outermost span; vendor, model, tier from the innermost that says so; tokens from
+-- Where and when from the outermost span (a log record only where no span tells the request); vendor, model, tier from the innermost that says so; tokens from
 -- the span with the most detail, and what that one leaves out from the others.
 -- arg_min passes over NULL: the first of the ranking that says anything.
 -- grain: one row per call
@@ -12,8 +12,8 @@ merged as (
         arg_min(model_spans.day, members.outer_rank) as day,
         arg_min(model_spans.trace_id, members.outer_rank) as trace_id,
         arg_min(model_spans.span_id, members.outer_rank) as span_id,
-        min(model_spans.started_at) as started_at,
-        max(model_spans.ended_at) as ended_at,
+        coalesce(min(model_spans.started_at) filter (not model_spans.is_log), min(model_spans.started_at)) as started_at,
+        coalesce(max(model_spans.ended_at) filter (not model_spans.is_log), max(model_spans.ended_at)) as ended_at,
         arg_min(model_spans.operation, members.inner_rank) as operation,
         arg_min(model_spans.status, members.outer_rank) as status,
         arg_min(model_spans.provider, members.inner_rank) as provider,
@@ -40,7 +40,8 @@ merged as (
             as cost_ignores_cache,
         bool_or(model_spans.cache_hit) as cache_hit,
         bool_and(model_spans.is_estimated) as is_estimated,
-        list(model_spans.span_id order by members.outer_rank) as span_ids,
+        coalesce(list(model_spans.span_id order by members.outer_rank) filter (not model_spans.is_log), []) as span_ids,
+        case when bool_and(model_spans.is_log) then arg_min(model_spans.log_id, members.outer_rank) end as log_id,
     from members
     inner join model_spans
         on members.sid = model_spans.sid
@@ -81,7 +82,8 @@ single as (
         model_spans.cost_ignores_cache,
         model_spans.cache_hit,
         model_spans.is_estimated,
-        [model_spans.span_id] as span_ids,
+        case when model_spans.is_log then [] else [model_spans.span_id] end as span_ids,
+        model_spans.log_id,
     from members
     inner join model_spans
         on members.sid = model_spans.sid

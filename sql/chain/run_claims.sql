@@ -41,8 +41,9 @@ costed as (
         coalesce(calls.input_tokens, 0) + coalesce(calls.output_tokens, 0) as tokens,
     from requests
     inner join calls
-        on requests.trace_id = calls.trace_id
-        and requests.span_id = calls.span_id
+        on requests.trace_id is not distinct from calls.trace_id
+        and requests.span_id is not distinct from calls.span_id
+        and requests.log_id is not distinct from calls.log_id
 ),
 
 measured as (

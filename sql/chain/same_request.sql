@@ -1,6 +1,7 @@
 -- Pairs of candidates that describe one and the same model request, by its id or by nesting.
 -- Conflicting ids are two ids of one family (chatcmpl-…, msg_…): libraries that make up their own id
 -- use a family of their own, and do not contradict the provider's.
+-- A log record that the library of a request's span writes inside that span is about that request, whatever it counts.
 -- grain: one row per (span, other span, reason)
 -- reads: candidates, ancestry
 with
@@ -71,8 +72,28 @@ nested as (
                 inners.started_at,
                 inners.span_id
         ) = 1
+),
+
+recorded as (
+    select
+        spans.sid,
+        records.sid as other_sid,
+        'log_of_span' as reason,
+    from candidates as records
+    inner join candidates as spans
+        on records.parent_sid = spans.sid and records.scope_name = spans.scope_name
+    where
+        records.is_log
+        and not (
+            records.response_id is not null
+            and spans.response_id is not null
+            and records.response_id <> spans.response_id
+            and records.response_id_family = spans.response_id_family
+        )
 )
 
 from by_id
 union all
 from nested
+union all
+from recorded

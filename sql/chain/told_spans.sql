@@ -2,7 +2,7 @@
 -- input is everything sent, output everything generated, the rest are parts of them.
 -- What a count included is the conventions' accounting rule for its scope and source; a count smaller
 -- than its own cache tokens cannot have included them, whatever the rule says.
--- grain: one row per span with usage, cost or a model call's operation
+-- grain: one row per span or log record with usage, cost or a model call's operation
 -- reads: source_spans, tree_spans, convention_accounting, convention_providers, convention_estimating, convention_cost_sources
 with
 
@@ -86,6 +86,9 @@ select
     day,
     trace_id,
     span_id,
+    is_log,
+    log_id,
+    session_id,
     name,
     scope_name,
     class,

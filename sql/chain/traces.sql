@@ -9,8 +9,8 @@ shapes as (
         min(day) as day,
         min(started_at) as started_at,
         max(ended_at) as ended_at,
-        count(*) as spans,
-        arg_min(name, started_at) filter (parent_sid is null) as root_name,
+        count(*) filter (not is_log) as spans,
+        arg_min(name, started_at) filter (parent_sid is null and not is_log) as root_name,
         bool_or(status = 'ERROR' and parent_sid is null) as has_failed,
     from tree_spans
     group by trace_id
@@ -24,7 +24,7 @@ select
     (epoch_us(shapes.ended_at) - epoch_us(shapes.started_at)) / 1000.0 as duration_ms, -- first start to last end, ms
     shapes.root_name, -- name of the root span
     any_value(calls.service_name) as service_name, -- service.name of the resource
-    any_value(shapes.spans) as spans, -- spans in the trace
+    any_value(shapes.spans) as spans, -- spans in the trace; 0 where only log records tell of it
     count(*) as calls, -- billable requests
     count(*) filter (calls.status = 'ERROR') as failed_calls, -- requests that failed
     count(*) filter (calls.cost_usd is null) as unpriced_calls, -- requests of unknown cost

@@ -2,13 +2,17 @@
 -- with it: the request is told by the inner span. A library that writes a stream's usage on a separate
 -- instant span of its own scope, beside or below the request's span, is the same case.
 -- grain: one row per wrapper
--- reads: model_spans, ancestry, candidates
+-- reads: model_spans, ancestry, candidates, log_spans
 with
 
 bare as (
     select *
     from model_spans
-    where class = 'model_call' and not has_usage and coalesce(reported_cost_usd, 0) <= 0
+    where
+        class = 'model_call'
+        and not has_usage
+        and coalesce(reported_cost_usd, 0) <= 0
+        and sid not in (select span_sid from log_spans)
 ),
 
 around as (
@@ -24,6 +28,7 @@ around as (
     where
         not ancestry.crosses_work
         and inners.class in ('model_call', 'unmarked')
+        and inners.sid not in (select sid from log_spans where is_estimated)
         and (inners.scope_name is distinct from bare.scope_name or (ancestry.distance = 1 and inners.has_usage))
 ),
 

@@ -9,12 +9,12 @@ select
     {% for name in group_by %}{{ name }}, -- dimension asked for
     {% endfor %}
     count(distinct user_id) as users, -- users seen
-    count(distinct trace_id) as requests, -- traces with calls
+    count(distinct work_id) as requests, -- traces with calls, sessions where there is no trace
     count(*) as calls, -- billable requests to a model
     sum(cost_usd) as cost_usd, -- booked cost, USD; NULL when none is known
     round(100 * sum(cost_usd) / nullif(sum(sum(cost_usd)) over (), 0), 2) as share_percent, -- of the window's cost, percent
     cast(round(sum(cost_usd) / nullif(count(distinct user_id), 0), 9) as decimal(18, 9)) as cost_per_user_usd, -- cost over users, USD
-    cast(round(sum(cost_usd) / count(distinct trace_id), 9) as decimal(18, 9)) as cost_per_request_usd, -- cost over requests, USD
+    cast(round(sum(cost_usd) / count(distinct work_id), 9) as decimal(18, 9)) as cost_per_request_usd, -- cost over requests, USD
     count(*) filter (cost_usd is null) as unpriced_calls, -- calls of unknown cost, not in cost_usd
 from calls
 group by {% if by %}local_{{ by }}, {% endif %}{% for name in group_by %}{{ name }}, {% endfor %}calls.customer_id

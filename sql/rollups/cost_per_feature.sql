@@ -8,13 +8,13 @@ select
     coalesce(feature, '(unattributed)') as feature, -- feature; (unattributed) where no span says it
     {% for name in group_by %}{{ name }}, -- dimension asked for
     {% endfor %}
-    count(distinct trace_id) as requests, -- traces with calls
+    count(distinct work_id) as requests, -- traces with calls, sessions where there is no trace
     count(*) as calls, -- billable requests to a model
-    round(count(*) / count(distinct trace_id), 2) as calls_per_request, -- loops and retries
+    round(count(*) / count(distinct work_id), 2) as calls_per_request, -- loops and retries
     sum(input_tokens)::bigint as input_tokens, -- everything sent, tokens
     sum(output_tokens)::bigint as output_tokens, -- everything generated, tokens
     sum(cost_usd) as cost_usd, -- booked cost, USD; NULL when none is known
-    cast(round(sum(cost_usd) / count(distinct trace_id), 9) as decimal(18, 9)) as cost_per_request_usd, -- cost over requests, USD
+    cast(round(sum(cost_usd) / count(distinct work_id), 9) as decimal(18, 9)) as cost_per_request_usd, -- cost over requests, USD
     count(*) filter (cost_usd is null) as unpriced_calls, -- calls of unknown cost, not in cost_usd
 from calls
 group by {% if by %}local_{{ by }}, {% endif %}{% for name in group_by %}{{ name }}, {% endfor %}calls.feature

@@ -9,7 +9,7 @@ work as (
     select
         {% if by %}local_{{ by }} as {{ by }},{% endif %}
         {% for name in group_by %}{{ name }},{% endfor %}
-        trace_id,
+        work_id,
         sum(cost_usd) as cost_usd,
         count(*) as calls,
         count(*) filter (cost_usd is null) as unpriced_calls,
@@ -21,7 +21,7 @@ judged as (
     select
         work.*,
         coalesce(trace_outcomes.outcome, '(none yet)') as outcome,
-        coalesce(trace_outcomes.case_id, work.trace_id) as case_id,
+        coalesce(trace_outcomes.case_id, work.work_id) as case_id,
         trace_outcomes.succeeded,
         case when trace_outcomes.number_in_case = 1 then trace_outcomes.value_usd end as value_usd,
         case
@@ -35,7 +35,7 @@ judged as (
         end as ledger_cost_usd,
     from work
     left join trace_outcomes
-        on work.trace_id = trace_outcomes.trace_id
+        on work.work_id = trace_outcomes.work_id
 )
 
 select

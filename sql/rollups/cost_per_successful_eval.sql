@@ -9,7 +9,7 @@ work as (
     select
         {% if by %}local_{{ by }} as {{ by }},{% endif %}
         {% for name in group_by %}{{ name }},{% endfor %}
-        trace_id,
+        work_id,
         sum(cost_usd) as cost_usd,
         case when count(*) filter (traffic_type = 'eval') > 0 then sum(cost_usd) filter (traffic_type = 'eval') else 0 end
             as eval_cost_usd,
@@ -20,7 +20,7 @@ work as (
 
 verdicts as (
     select
-        trace_id,
+        work_id,
         evaluation_name,
         min(number_in_trace) as number_in_trace,
         count(*) as evals,
@@ -29,7 +29,7 @@ verdicts as (
         sum(score) as score,
         count(score) as scores,
     from trace_evals
-    group by trace_id, evaluation_name
+    group by work_id, evaluation_name
 )
 
 select
@@ -51,6 +51,6 @@ select
         as ledger_cost_usd, -- this row's part of the ledger, USD
 from work
 left join verdicts
-    on work.trace_id = verdicts.trace_id
+    on work.work_id = verdicts.work_id
 group by {% if by %}work.{{ by }}, {% endif %}{% for name in group_by %}work.{{ name }}, {% endfor %}verdicts.evaluation_name
 order by {% if by %}{{ by }}, {% endif %}total_cost_usd desc, evaluation_name{% for name in group_by %}, work.{{ name }}{% endfor %}

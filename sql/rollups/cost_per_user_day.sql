@@ -10,7 +10,7 @@ spent as (
         local_{{ by }} as {{ by }},
         user_id,
         {% for name in group_by %}{{ name }},{% endfor %}
-        count(distinct trace_id) as requests,
+        count(distinct work_id) as requests,
         count(*) as calls,
         count(*) filter (cost_usd is null) as unpriced_calls,
         sum(input_tokens)::bigint as input_tokens,
@@ -44,7 +44,7 @@ select
     coalesce(spent.user_id, '(unattributed)') as user_id, -- user; (unattributed) where no span says it
     {% for name in group_by %}spent.{{ name }}, -- dimension asked for
     {% endfor %}
-    spent.requests, -- traces with calls
+    spent.requests, -- traces with calls, sessions where there is no trace
     spent.calls, -- billable requests to a model
     spent.input_tokens, -- everything sent, tokens
     spent.output_tokens, -- everything generated, tokens

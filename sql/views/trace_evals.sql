@@ -17,8 +17,8 @@ described as (
 named as (
     select
         response_id,
-        min(trace_id) as trace_id,
-        arg_min(span_id, trace_id) as call_span_id,
+        min(work_id) as work_id,
+        arg_min(span_id, work_id) as call_span_id,
     from calls
     where response_id in (select response_id from evals)
     group by response_id
@@ -26,9 +26,9 @@ named as (
 
 linked as (
     select
-        coalesce(evals.trace_id, named.trace_id) as trace_id,
+        coalesce(evals.trace_id, named.work_id) as work_id,
         coalesce(
-            case when coalesce(evals.trace_id, named.trace_id) = named.trace_id then named.call_span_id end,
+            case when coalesce(evals.trace_id, named.work_id) = named.work_id then named.call_span_id end,
             described.call_span_id,
             evals.span_id
         ) as span_id,
@@ -52,12 +52,12 @@ identified as (
         *,
         coalesce(
             'id ' || coalesce(
-                evaluation_id, max(evaluation_id) over (partition by trace_id, span_id, evaluation_name, said)
+                evaluation_id, max(evaluation_id) over (partition by work_id, span_id, evaluation_name, said)
             ),
             concat_ws(' ', coalesce(span_id, '-'), said)
         ) as telling,
     from linked
-    where trace_id in (select trace_id from calls)
+    where work_id in (select work_id from calls)
 ),
 
 latest as (
@@ -65,18 +65,19 @@ latest as (
     from identified
     qualify
         row_number() over (
-            partition by trace_id, evaluation_name, telling
+            partition by work_id, evaluation_name, telling
             order by evaluated_at desc, score desc nulls last, evaluation_label, passed desc nulls last
         ) = 1
 )
 
 select
-    trace_id, -- trace with calls
+    work_id, -- the trace, or `session …` where log records without a trace tell the calls
+    case when work_id not like '% %' then work_id end as trace_id, -- trace with calls; NULL where there is none
     span_id, -- span it is about; a call's outermost one where it is about a call
     evaluation_name, -- evaluator or metric
     score, -- number given
     evaluation_label, -- label given
     passed, -- whether it passed; NULL when not told
     evaluated_at, -- when, UTC
-    dense_rank() over (partition by trace_id order by evaluation_name) as number_in_trace, -- of the evaluation
+    dense_rank() over (partition by work_id order by evaluation_name) as number_in_trace, -- of the evaluation
 from latest

@@ -15,6 +15,7 @@ from llmcost.models.settings import Settings
 from llmcost.sql import Warehouse
 
 from .captures import RawRequest
+from .logs import LogOf, log_request
 from .spans import SpanOf, request
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -32,6 +33,10 @@ class SmallLake:
     def land(self, *spans: SpanOf) -> SmallLake:
         """Land spans as one request in a segment of its own."""
         return self.land_requests([request(spans)])
+
+    def land_logs(self, *logs: LogOf) -> SmallLake:
+        """Land log records as one request in a segment of its own."""
+        return self.land_requests([log_request(logs)], Signal.LOGS)
 
     def land_requests(self, bodies: Iterable[bytes], signal: Signal = Signal.TRACES) -> SmallLake:
         """Land serialised requests as one segment."""

@@ -64,7 +64,7 @@ def request(spans: Iterable[SpanOf]) -> bytes:
     message = ExportTraceServiceRequest()
     for spoken in spans:
         resource = message.resource_spans.add()
-        resource.resource.attributes.extend(_attributes(spoken.resource))
+        resource.resource.attributes.extend(attributes_of(spoken.resource))
         scope = resource.scope_spans.add()
         scope.scope.name = spoken.scope
         scope.spans.append(_span(spoken))
@@ -81,15 +81,16 @@ def _span(spoken: SpanOf) -> Span:
         name=spoken.name,
         start_time_unix_nano=begin,
         end_time_unix_nano=end,
-        attributes=_attributes(spoken.attributes),
+        attributes=attributes_of(spoken.attributes),
         status=Status(code=Status.STATUS_CODE_ERROR if spoken.failed else Status.STATUS_CODE_UNSET),
     )
     for name, attributes in spoken.events.items():
-        span.events.add(name=name, time_unix_nano=end, attributes=_attributes(attributes))
+        span.events.add(name=name, time_unix_nano=end, attributes=attributes_of(attributes))
     return span
 
 
-def _attributes(values: Mapping[str, Value]) -> list[KeyValue]:
+def attributes_of(values: Mapping[str, Value]) -> list[KeyValue]:
+    """Attributes as OTLP has them."""
     return [KeyValue(key=key, value=_any(value)) for key, value in values.items()]
 
 

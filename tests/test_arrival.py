@@ -11,15 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from support import captures
 from support.captures import RawRequest
+
+from llmcost.ingest.wire import Signal
 
 MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
 MIDNIGHT_NS = int(MIDNIGHT.timestamp()) * 10**9
 OF_TIME = {"day", "started_at", "ended_at", "duration_ms"}
 """Columns that a shift in time changes."""
+
+FOLDERS = {
+    Signal.TRACES: ("resource_spans", "scope_spans", "spans"),
+    Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
+}
+"""Where a request of each signal keeps its records."""
 
 Calls = list[dict[str, Any]]
 
@@ -47,14 +57,16 @@ def untimed(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def single_spans(requests: list[RawRequest]) -> Iterator[RawRequest]:
-    """Each span as a request of its own."""
+    """Each span, and each log record, as a request of its own."""
     for request in requests:
-        for resource in parsed(request).resource_spans:
-            for scope in resource.scope_spans:
-                for span in scope.spans:
-                    alone = ExportTraceServiceRequest()
-                    alone.resource_spans.add(resource=resource.resource, schema_url=resource.schema_url)
-                    alone.resource_spans[0].scope_spans.add(scope=scope.scope, spans=[span])
+        message: Any = parsed(request)
+        resources, scopes, records = FOLDERS[request.signal]
+        for resource in getattr(message, resources):
+            for scope in getattr(resource, scopes):
+                for record in getattr(scope, records):
+                    alone = type(message)()
+                    holder = getattr(alone, resources).add(resource=resource.resource, schema_url=resource.schema_url)
+                    getattr(holder, scopes).add(scope=scope.scope, **{records: [record]})
                     yield RawRequest(request.signal, request.received_at_us, alone.SerializeToString())
 
 
@@ -63,25 +75,35 @@ def moved(requests: list[RawRequest], by: int) -> list[RawRequest]:
     found = []
     for request in requests:
         message = parsed(request)
-        for span in spans(message):
-            span.start_time_unix_nano += by
-            span.end_time_unix_nano += by
-            for event in span.events:
+        for record in records(message):
+            if isinstance(record, LogRecord):
+                record.time_unix_nano += by if record.time_unix_nano else 0
+                record.observed_time_unix_nano += by
+                continue
+            record.start_time_unix_nano += by
+            record.end_time_unix_nano += by
+            for event in record.events:
                 event.time_unix_nano += by
         found.append(RawRequest(request.signal, request.received_at_us, message.SerializeToString()))
     return found
 
 
-def parsed(request: RawRequest) -> ExportTraceServiceRequest:
+def parsed(request: RawRequest) -> ExportTraceServiceRequest | ExportLogsServiceRequest:
     """A request's message."""
-    return ExportTraceServiceRequest.FromString(request.body)
+    kind = ExportTraceServiceRequest if request.signal == Signal.TRACES else ExportLogsServiceRequest
+    return kind.FromString(request.body)
 
 
-def spans(message: ExportTraceServiceRequest) -> Iterator[Span]:
-    """Every span of a request."""
-    for resource in message.resource_spans:
-        for scope in resource.scope_spans:
-            yield from scope.spans
+def records(message: ExportTraceServiceRequest | ExportLogsServiceRequest) -> Iterator[Span | LogRecord]:
+    """Every span or log record of a request."""
+    if isinstance(message, ExportLogsServiceRequest):
+        for of_logs in message.resource_logs:
+            for logs in of_logs.scope_logs:
+                yield from logs.log_records
+    else:
+        for of_spans in message.resource_spans:
+            for spans in of_spans.scope_spans:
+                yield from spans.spans
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -109,7 +131,12 @@ def test_midnight_inside_every_capture_changes_nothing(tmp_path: Path, share: fl
     for name in captures.names():
         recording = with_own_ids(captures.requests(name), name)
         unmoved += recording
-        starts = sorted(span.start_time_unix_nano for request in recording for span in spans(parsed(request)))
+        starts = sorted(
+            record.start_time_unix_nano
+            for request in recording
+            for record in records(parsed(request))
+            if isinstance(record, Span)
+        )
         requests += moved(recording, MIDNIGHT_NS - starts[int(len(starts) * share)])
     whole = calls(tmp_path / "whole", [unmoved])
     found = calls(tmp_path / "moved", [requests[::2], requests[1::2]])

@@ -113,6 +113,30 @@ def test_nothing_is_counted_above_the_truth(compared: dict[str, Comparison], nam
         assert (counted == sum(told)) == (name not in NOT_TOLD) or column == "output_tokens"
 
 
+def test_log_records_add_no_call(compared: dict[str, Comparison], tmp_path: Path) -> None:
+    """Libraries that repeat each call in a log record are counted from their spans: the same calls and tokens."""
+    for name, comparison in compared.items():
+        marts = captures.derive(
+            tmp_path / name, captures.land(tmp_path / name, [captures.requests(name, logs=False)])
+        )
+        assert tokens(marts["calls"].to_pylist()) == tokens(comparison.calls), name
+
+
+def tokens(calls: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
+    """Calls as a multiset of what they used."""
+    return Counter((call["trace_id"], call["span_id"], call["input_tokens"], call["output_tokens"]) for call in calls)
+
+
+def test_claude_codes_records_give_its_calls_their_cost(compared: dict[str, Comparison]) -> None:
+    """Its spans have tokens and owner; only its records have the cost, the full model id and the lifetimes."""
+    calls = compared["claude-agent-sdk-openinference"].calls
+
+    assert {(call["cost_basis"], call["model"], call["is_cache_ttl_assumed"]) for call in calls} == {
+        ("reported", "claude-sonnet-4-5-20250929", False)
+    }
+    assert all(call["span_ids"] and call["log_id"] is None for call in calls)
+
+
 @pytest.mark.parametrize("name", captures.names())
 def test_model_and_vendor_are_the_answering_ones(compared: dict[str, Comparison], name: str) -> None:
     """The model is the one that answered, or the alias that was asked for where nothing else is told."""
@@ -236,15 +260,16 @@ def _line(name: str, row: dict[str, int] | Counter[str], why: str) -> str:
     ).rstrip()
 
 
-def test_two_receivers_land_what_the_decoder_reads(compared: dict[str, Comparison], tmp_path: Path) -> None:
-    """Recordings sent by turns to two real servers on one lake give the same calls and the same money."""
+def test_two_receivers_land_what_the_decoder_reads(tmp_path: Path) -> None:
+    """Recorded spans sent by turns to two real servers on one lake give the same calls and the same money."""
     with Server(tmp_path / "lake") as one, Server(tmp_path / "lake") as other:
         turns = cycle((one, other))
         for name in captures.names():
-            for request in captures.requests(name):
+            for request in captures.requests(name, logs=False):
                 next(turns).send(request.body)
         assert (one.stop(), other.stop()) == (0, 0)
     warehouse = Warehouse(tmp_path / "lake", now=lambda: datetime(2026, 11, 23, tzinfo=UTC))
 
-    apart = [call for comparison in compared.values() for call in comparison.calls]
-    assert money(apart) == money(warehouse.sql("from calls").to_pylist())
+    spans = [captures.requests(name, logs=False) for name in captures.names()]
+    decoded = captures.derive(tmp_path, captures.land(tmp_path / "decoded", spans))["calls"].to_pylist()
+    assert money(decoded) == money(warehouse.sql("from calls").to_pylist())

@@ -43,8 +43,8 @@ def names() -> list[str]:
     return sorted(path.name.removesuffix(".truth.jsonl") for path in FOLDER.glob("*.truth.jsonl"))
 
 
-def requests(name: str, *, logs: bool = False) -> list[RawRequest]:
-    """The capture's requests in order of arrival."""
+def requests(name: str, *, logs: bool = True) -> list[RawRequest]:
+    """The capture's requests in order of arrival, those of logs after those of spans."""
     found = [
         RawRequest(Signal.TRACES, RECEIVED_AT_US, body) for body in delimited((FOLDER / f"{name}.bin").read_bytes())
     ]

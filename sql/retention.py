@@ -68,8 +68,7 @@ def _seal(lake: Lake, rules: Rules, table: str, before: date, *, now: datetime, 
         return was
 
     def derive(inventory: Inventory) -> None:
-        reading = before + timedelta(days=1)
-        days = [day for day in inventory.days() if day < reading]
+        days = [day for day in inventory.days() if day <= before]  # the last reads the day before it
         refresh_days(lake, inventory, rules, days, progress, now=now)
 
     # Rows that land while the marts are made are not in them: they count as late.
@@ -77,18 +76,14 @@ def _seal(lake: Lake, rules: Rules, table: str, before: date, *, now: datetime, 
     if not any(day < before for day in rows):
         return was or before
     ask_current(lake, derive)
-    leaving = sum(count for day, count in rows.items() if day < before)
-    if table == "events":
-        replace(sealed, events_before=before, leaving_events=leaving, boundary_events=rows.get(before, 0)).write(lake)
-    else:
-        late = max(0, rows.get(was, 0) - sealed.boundary_spans) if was else 0
-        replace(
-            sealed,
-            spans_before=before,
-            leaving_spans=leaving,
-            boundary_spans=rows.get(before, 0),
-            late_spans=sealed.late_spans + late,
-        ).write(lake)
+    late = max(0, rows.get(was, 0) - getattr(sealed, f"boundary_{table}")) if was else 0
+    said = {
+        f"{table}_before": before,
+        f"leaving_{table}": sum(count for day, count in rows.items() if day < before),
+        f"boundary_{table}": rows.get(before, 0),
+        f"late_{table}": getattr(sealed, f"late_{table}") + late,
+    }
+    replace(sealed, **said).write(lake)
     return before
 
 

@@ -23,7 +23,8 @@ class Sealed:
     """Days before `spans_before` have no spans any more, and so on; None where nothing was removed yet.
 
     `leaving_*` are rows that were derived and are going; `boundary_*` those that the day `*_before` had when it was
-    sealed, because it reads the day before; `late_*` the rows that were removed though they came after their day was sealed.
+    sealed, because it reads the day before; `late_*` the rows that were removed though they came after their day was
+    sealed.
     """
 
     spans_before: date | None = None

@@ -151,8 +151,14 @@ class Form:
         self._lenient: type[Message] = message_factory.GetMessageClass(request)
 
     def to_arrow(self, bodies: list[bytes]) -> Any:
-        """The requests as one RecordBatch, a row each; raises whatever ptars does if one is malformed."""
-        return self._handler.list_to_record_batch(bodies)
+        """The requests as one RecordBatch, a row each; raises some Exception if one is malformed."""
+        try:
+            return self._handler.list_to_record_batch(bodies)
+        except BaseException as error:
+            # A panic in Rust (a length near 2**64) is no Exception, and has no class that could be imported.
+            if type(error).__name__ == "PanicException":
+                raise ValueError(f"no request: {error}") from None
+            raise
 
     def parse(self, body: bytes) -> Any:
         """The request as a upb message; raises google.protobuf.message.DecodeError."""

@@ -408,6 +408,15 @@ def test_a_span_with_invalid_ids_is_dropped_and_its_neighbours_land(trace_id: by
     assert (0, {"invalid_ids_dropped": 1}) == (decoded.events.num_rows, decoded.notes)
 
 
+def test_a_signalling_nan_is_an_unknown_count_without_a_warning() -> None:
+    """What libraries never send, but bytes can say: arithmetic on it is an invalid operation to the processor."""
+    value = b"\x21" + (0x7FF0_0000_0000_0001).to_bytes(8, "little")
+    request = spans({"gen_ai.usage.input_tokens": AnyValue.FromString(value)})
+    assert value in request.SerializeToString()
+    [row] = landed(request)
+    assert (None, "bad_input_tokens") == (row["input_tokens"], row["landing_notes"])
+
+
 def test_a_malformed_value_is_null_text_and_noted() -> None:
     request = spans({"user.id": "QQQQ", "x": "y"}, {"user.id": "v"})
     body = request.SerializeToString().replace(b"\x0a\x04QQQQ", b"\x0a\x7fQQQQ")
@@ -437,6 +446,18 @@ def test_notes_are_counted_by_rows() -> None:
 def test_an_undecodable_request_is_named_and_its_neighbours_land() -> None:
     decoded = decode(spans({"user.id": "a"}), b"\xff\xff\xff", spans({"user.id": "b"}))
     assert ([1], ["a", "b"]) == (decoded.undecodable, decoded.spans["user_id"].to_pylist())
+
+
+@pytest.mark.parametrize("number", [1, 5, 9])
+def test_a_length_beyond_all_memory_is_undecodable_and_its_neighbours_land(number: int) -> None:
+    """The Rust decoder panics there, which is no Exception: the worker ended, and the segment with it."""
+    request = spans({"user.id": "a"})
+    lie = bytes([number << 3 | 2]) + b"\xff" * 9 + b"\x01"
+    body = only(request).SerializeToString() + lie
+    for tag in (b"\x12", b"\x12", b"\x0a"):
+        body = tag + bytes([len(body)]) + body
+    decoded = decode(request, body, request)
+    assert ([1], ["a", "a"]) == (decoded.undecodable, decoded.spans["user_id"].to_pylist())
 
 
 def test_a_field_of_the_wrong_wire_type_is_skipped() -> None:

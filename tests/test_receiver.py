@@ -173,11 +173,12 @@ def test_requests_may_hold_only_so_much_memory() -> None:
         third.hold(PENDING_MAX_BYTES)
 
 
-def test_a_malformed_request_is_an_invalid_argument(tmp_path: Path) -> None:
+@pytest.mark.parametrize("body", [b"\xff\xff\xff", b"\x0a" + b"\xff" * 9 + b"\x01 a length beyond all memory"])
+def test_a_malformed_request_is_an_invalid_argument(tmp_path: Path, body: bytes) -> None:
     """With the reason; nothing of it is kept."""
 
     async def use(channel: grpc.aio.Channel, _: Receiver) -> None:
-        error = await refusal(channel, b"\xff\xff\xff")
+        error = await refusal(channel, body)
         assert grpc.StatusCode.INVALID_ARGUMENT == error.code()
         assert "not an OTLP trace export request" in str(error.details())
 

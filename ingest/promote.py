@@ -248,6 +248,7 @@ class _Promotion:
         """Whole numbers that are not negative; a double or a text only as far as a double is exact."""
         numbers, good = self._amounts(candidates)
         integer = self._kinds(candidates) == Kind.INT
+        numbers = np.where(good, numbers, 0)  # floor() of a signalling NaN is an invalid operation
         good &= integer | ((numbers < _EXACT_DOUBLE) & (np.floor(numbers) == numbers))
         ints = self._attributes.values.ints[candidates.positions]
         # Never through one array of doubles: 2^63 - 1 would come back as 2^63.

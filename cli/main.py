@@ -12,6 +12,7 @@ import typer
 from ..models.errors import LlmcostError
 from . import (
     compact,
+    connect,
     demo,
     doctor,
     outcomes,
@@ -55,6 +56,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
 app.command()(serve.serve)
+app.command()(connect.connect)
 app.command()(rollup.rollup)
 app.command()(trace.trace)
 app.command()(sql.sql)

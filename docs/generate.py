@@ -26,7 +26,7 @@ from llmcost.sql.relations import CHAIN, read
 DOCS = Path(__file__).parent
 HELP_WIDTH = "100"
 COMMANDS = (
-    (), ("serve",), ("tokens",), ("tokens", "create"), ("tokens", "list"), ("tokens", "revoke"),
+    (), ("serve",), ("connect",), ("tokens",), ("tokens", "create"), ("tokens", "list"), ("tokens", "revoke"),
     ("rollup",), ("trace",), ("sql",), ("refresh",), ("doctor",), ("compact",), ("vacuum",),
     ("prices",), ("prices", "show"),
     ("prices", "unmatched"), ("prices", "check"), ("prices", "diff"), ("reprice",), ("outcomes",),

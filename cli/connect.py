@@ -76,7 +76,7 @@ def connect(
         raise UsageError(f'--host "{host}" is not a host name or address: write the whole address as --endpoint URL')
     server = load(config).server
     # OTLP/HTTP may be turned off here, and still be what a proxy before the receiver speaks.
-    addresses = {Protocol.GRPC: server.grpc, Protocol.HTTP: getattr(server, "http", "") or DEFAULT_HTTP}
+    addresses = {Protocol.GRPC: server.grpc, Protocol.HTTP: server.http or DEFAULT_HTTP}
     chosen = protocol_of(system, protocol)
     to = receiver(addresses, host=host, tls=tls, token_env=token_env)
     if endpoint is not None:

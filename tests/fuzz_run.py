@@ -1,7 +1,8 @@
 """Send the check and the decoder what nobody should send, beside requests that are in order.
 
-    python tests/fuzz_run.py --cases 1000000 [--seed N]          check and decode, in this process
-    python tests/fuzz_run.py --live 60 [--http 127.0.0.1:0]      a running `llmcost serve`
+    python tests/fuzz_run.py --cases 1000000 [--seed N]     check and decode, in this process
+    python tests/fuzz_run.py --cases 100000 --json          the same, from OTLP/JSON
+    python tests/fuzz_run.py --live 60                      a running `llmcost serve`, over gRPC and HTTP
 
 In this process, for each case: the check before the ack says yes or no and nothing else; what it says yes to
 lands as many rows as it said, or is set aside as undecodable; the good requests in the same batch land exactly as
@@ -30,16 +31,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support import fuzz_live
 from support.memory import growth_mib, resident_mib
-from support.mutants import Mutants, Seed, seeds
+from support.mutants import JsonMutants, Mutants, Seed, seeds
 from support.otlp import span_ids, trace_request
 
 from llmcost.ingest.check import Checked, MalformedRequest, check_logs, check_traces
 from llmcost.ingest.columns import Decoded, Decoder
+from llmcost.ingest.otlp_json import to_protobuf
 from llmcost.ingest.parquet import write_parquet
+from llmcost.ingest.services import LOGS, TRACES
 from llmcost.ingest.wire import Signal
 from llmcost.models import conventions
 from llmcost.models.settings import Landing
 
+SERVICES = {Signal.TRACES: TRACES, Signal.LOGS: LOGS}
 CHECKS = {Signal.TRACES: check_traces, Signal.LOGS: check_logs}
 FIRST_US = 1_795_400_000_000_000
 GOOD_US = FIRST_US + 1_000_000
@@ -107,6 +111,15 @@ class Bench:
         except Exception as error:
             raise Broken(f"the check raised {error!r}", [request]) from error
 
+    def from_json(self, signal: Signal, text: bytes) -> bytes | None:
+        """The request as protobuf; None for a refusal. Raises Broken."""
+        try:
+            return to_protobuf(SERVICES[signal], text)
+        except MalformedRequest:
+            return None
+        except Exception as error:
+            raise Broken(f"reading JSON raised {error!r}", [Request(signal, FIRST_US, text)]) from error
+
     def decode(
         self, requests: Sequence[Request], accepted: Mapping[int, int], write_to: Path | None = None
     ) -> set[int]:
@@ -168,19 +181,22 @@ def _rows_by_receipt(decoded: Decoded) -> dict[Signal, dict[int, int]]:
     return counted
 
 
-def run(cases: int, seed: int, *, progress: Callable[[str], object] = lambda _: None) -> Report:
+def run(cases: int, seed: int, *, json: bool = False, progress: Callable[[str], object] = lambda _: None) -> Report:
     """Try `cases` mutants drawn from `seed`. Raises Broken with a small failing case."""
-    bench, report, source = Bench(), Report(), Mutants(seed)
+    bench, report, source = Bench(), Report(), JsonMutants(seed) if json else Mutants(seed)
     started = said = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         while report.cases < cases:
             batch = len(report.memory_mib)
             requests, accepted = [], {}
-            while len(requests) < min(BATCH, cases // 8) and report.cases < cases:
+            while len(requests) < min(BATCH, max(1, cases // 8)) and report.cases < cases:
                 signal, body = source.next()
+                report.cases += 1
+                if json and (body := bench.from_json(signal, body)) is None:
+                    report.outcomes["refused as JSON"] += 1
+                    continue
                 request = Request(signal, FIRST_US + len(requests), body)
                 checked = bench.check(request)
-                report.cases += 1
                 report.outcomes[_outcome(checked)] += 1
                 if checked is not None:
                     accepted[request.received_at_us] = checked.spans - checked.rejected
@@ -248,15 +264,15 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--live", type=float, metavar="SECONDS", help="against a running server, for so long")
-    parser.add_argument("--http", metavar="HOST:PORT", help="with --live: over OTLP/HTTP too, protobuf and JSON")
+    parser.add_argument("--json", action="store_true", help="mutants of OTLP/JSON instead of protobuf")
     options = parser.parse_args()
     if options.live:
         with tempfile.TemporaryDirectory() as folder:
-            live = fuzz_live.run(Path(folder) / "lake", seconds=options.live, seed=options.seed, http=options.http)
+            live = fuzz_live.run(Path(folder) / "lake", seconds=options.live, seed=options.seed)
         print(live)  # noqa: T201
         return 1 if live.faults() else 0
     try:
-        print(run(options.cases, options.seed, progress=lambda line: print(line, flush=True)))  # noqa: T201
+        print(run(options.cases, options.seed, json=options.json, progress=lambda line: print(line, flush=True)))  # noqa: T201
     except Broken as broken:
         print(f"{broken} (seed {options.seed})")  # noqa: T201
         for request in broken.requests:

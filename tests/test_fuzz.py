@@ -22,6 +22,13 @@ def test_mutants_land_or_are_set_aside_and_harm_no_neighbour() -> None:
     assert report.outcomes["refused"] > 1_000, report
 
 
+def test_json_mutants_are_read_or_refused_and_harm_no_neighbour() -> None:
+    """And what is read of them is as safe to land."""
+    report = fuzz_run.run(2_000, seed=20261122, json=True)
+    assert report.outcomes["accepted"] > 200, report
+    assert report.outcomes["refused as JSON"] > 200, report
+
+
 def test_mutants_are_the_same_for_the_same_seed() -> None:
     """In another process too: a failure can be repeated."""
     line = "from support.mutants import Mutants; m = Mutants(7); print([m.next()[1].hex() for _ in range(50)])"

@@ -1,4 +1,4 @@
-"""Mutants against a running `llmcost serve`, over each of its transports, with good requests between them."""
+"""Mutants against a running `llmcost serve`, over both of its transports, with good requests between them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from llmcost.ingest.wire import Signal
 from .memory import growth_mib, resident_mib
 from .mutants import Mutants, json_mutant
 from .otlp import span_ids, trace_request
-from .server import EXPORT, Server, landed_span_ids
+from .server import CHILDREN, EXPORT, Server, landed_span_ids
 
 GOOD_EVERY = 4
 SPANS_A_REQUEST = 8
@@ -43,7 +43,7 @@ class Live:
     doubled: int = 0
     restarts: int = 0
     exit_code: int = 0
-    memory_mib: dict[str, list[float]] = field(default_factory=lambda: {"receiver": [], "worker": []})
+    memory_mib: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def faults(self) -> list[str]:
         """Every promise that did not hold."""
@@ -52,7 +52,7 @@ class Live:
         found = {
             f"{self.lost} acknowledged spans are not in the lake": self.lost,
             f"{self.doubled} spans are in the lake twice": self.doubled,
-            f"the worker was started again {self.restarts} times": self.restarts,
+            f"a process was started again {self.restarts} times": self.restarts,
             f"the server ended with {self.exit_code}": self.exit_code,
             f"answers that nobody should get: {sorted(strange)}": strange,
             f"memory grew: {grown}": max(grown.values()) > ALLOWED_GROWTH_MIB,
@@ -71,29 +71,28 @@ class Live:
         return f"{answers}; {len(self.acknowledged):,} good spans acknowledged; {memory}; {told}"
 
 
-def run(lake: Path, *, seconds: float, seed: int, http: str | None = None) -> Live:
+def run(lake: Path, *, seconds: float, seed: int) -> Live:
     """Send for `seconds`, stop the server, and count."""
     live = Live()
-    settings = {"server__http": http} if http else {}
-    with Server(lake, landing__segment_seconds=0.5, **settings) as server:
-        receiver, worker = server.process.pid, server.worker_pid()
+    with Server(lake, landing__segment_seconds=0.5) as server:
+        processes = {"parent": server.process.pid} | {name: server.child_pid(name) for name in CHILDREN}
         over = time.monotonic() + seconds
-        ports = [int(port) for port in re.findall(r"http=127\.0\.0\.1:(\d+)", server.log())[:1]]
-        transports = [_Grpc(server.port), _Grpc(server.port), *(_Http(port) for port in ports * 2)]
+        ports = [server.port, server.http_port()]
+        transports = [kind(port) for kind, port in zip((_Grpc, _Http) * 2, ports * 2, strict=True)]
         senders = [
             threading.Thread(target=_send, args=(transport, over, seed * 1000 + number, live))
             for number, transport in enumerate(transports)
         ]
-        senders.append(threading.Thread(target=_noise, args=([server.port, *ports], over, seed)))
+        senders.append(threading.Thread(target=_noise, args=(ports, over, seed)))
         for sender in senders:
             sender.start()
         while any(sender.is_alive() for sender in senders):
-            live.memory_mib["receiver"].append(resident_mib(receiver))
-            live.memory_mib["worker"].append(resident_mib(worker))
+            for name, process in processes.items():
+                live.memory_mib[name].append(resident_mib(process))
             time.sleep(0.25)
         server.wait_until_landed()
         live.exit_code = server.stop()
-        live.restarts = server.log().count("ended, starting it again")
+        live.restarts = len(re.findall("starting it again|is silent and is killed", server.log()))
     landed = landed_span_ids(lake)
     live.lost = len(live.acknowledged - landed.keys())
     live.doubled = sum(landed[span_id] - 1 for span_id in live.acknowledged & landed.keys())

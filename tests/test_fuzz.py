@@ -16,17 +16,17 @@ from llmcost.ingest.columns import Decoder
 
 def test_mutants_land_or_are_set_aside_and_harm_no_neighbour() -> None:
     """In short what `--cases 1000000` tries at length."""
-    report = fuzz_run.run(4_000, seed=20261122)
-    assert 4_000 == report.cases
-    assert report.outcomes["accepted"] > 1_000, report
-    assert report.outcomes["refused"] > 1_000, report
+    report = fuzz_run.run(1_500, seed=20261122)
+    assert 1_500 == report.cases
+    assert report.outcomes["accepted"] > 400, report
+    assert report.outcomes["refused"] > 400, report
 
 
 def test_json_mutants_are_read_or_refused_and_harm_no_neighbour() -> None:
     """And what is read of them is as safe to land."""
-    report = fuzz_run.run(2_000, seed=20261122, json=True)
-    assert report.outcomes["accepted"] > 200, report
-    assert report.outcomes["refused as JSON"] > 200, report
+    report = fuzz_run.run(600, seed=20261122, json=True)
+    assert report.outcomes["accepted"] > 50, report
+    assert report.outcomes["refused as JSON"] > 100, report
 
 
 def test_mutants_are_the_same_for_the_same_seed() -> None:
@@ -59,6 +59,6 @@ def test_a_failing_case_is_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_running_server_rides_out_mutants(tmp_path: Path) -> None:
     """Every good span that it acknowledged is in the lake once, and no process died."""
-    live = fuzz_live.run(tmp_path / "lake", seconds=3, seed=1)
+    live = fuzz_live.run(tmp_path / "lake", seconds=2, seed=1)
     assert [] == live.faults(), live
-    assert len(live.acknowledged) > 100, live
+    assert len(live.acknowledged) > 20, live

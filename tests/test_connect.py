@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import json
 import os
@@ -159,12 +160,13 @@ def test_codex_sends_its_logs_and_its_spans(protocol: Protocol) -> None:
         assert {"authorization": "Bearer ${LLMCOST_TOKEN}"} == settings["headers"]
 
 
-def test_the_python_snippet_runs_and_its_span_and_outcome_land(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", Protocol)
+def test_the_python_snippet_runs_and_its_span_and_outcome_land(tmp_path: Path, protocol: Protocol) -> None:
     """As printed: the variables read by a shell, the code by Python."""
     with Server(tmp_path / "lake") as server:
-        script = said(
-            "python", "--endpoint", f"http://127.0.0.1:{server.port}", "--token-env", TOKEN, "--format", "json"
-        )
+        port = server.port if protocol is Protocol.GRPC else server.http_port()
+        address = ("--protocol", protocol, "--endpoint", f"http://127.0.0.1:{port}")
+        script = said("python", *address, "--token-env", TOKEN, "--format", "json")
         printed = {file["name"]: file["text"] for file in json.loads(script)["files"]}
         held = environment_of(printed["environment.sh"])
         ran = subprocess.run(
@@ -194,7 +196,7 @@ def test_the_node_snippet_is_javascript(tmp_path: Path, protocol: Protocol) -> N
 
 
 def test_the_outcome_by_curl_is_a_span_of_the_trace(tmp_path: Path) -> None:
-    """What curl would send, caught by a curl that writes it to a file."""
+    """What curl would send, caught by a curl that writes it to a file, and what becomes of it."""
     caught = tmp_path / "curl"
     caught.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/arguments\ncat > {tmp_path}/body\n')
     caught.chmod(0o755)
@@ -208,6 +210,16 @@ def test_the_outcome_by_curl_is_a_span_of_the_trace(tmp_path: Path) -> None:
     assert (trace_id, "outcome") == (span["traceId"], span["name"])
     assert 8 == len(bytes.fromhex(span["spanId"]))
     assert [{"key": "outcome.resolved", "value": {"boolValue": True}}] == span["attributes"]
+    with Server(tmp_path / "lake") as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.http_port())
+        connection.request(
+            "POST", "/v1/traces", (tmp_path / "body").read_bytes(), {"content-type": "application/json"}
+        )
+        assert 200 == connection.getresponse().status
+        connection.close()
+        assert 0 == server.stop()
+    [row] = DeltaTable(tmp_path / "lake" / "spans").to_pyarrow_table(columns=["trace_id", "name"]).to_pylist()
+    assert {"trace_id": trace_id, "name": "outcome"} == row
 
 
 def test_a_coding_agents_outcome_is_imported_by_its_session(tmp_path: Path) -> None:

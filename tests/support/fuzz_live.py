@@ -16,17 +16,18 @@ from pathlib import Path
 
 import grpc
 
+from llmcost.ingest.services import LOGS, TRACES
 from llmcost.ingest.wire import Signal
 
 from .memory import growth_mib, resident_mib
 from .mutants import Mutants, json_mutant
 from .otlp import span_ids, trace_request
-from .server import CHILDREN, EXPORT, Server, landed_span_ids
+from .server import CHILDREN, Server, landed_span_ids
 
 GOOD_EVERY = 4
 SPANS_A_REQUEST = 8
 ANSWER_SECONDS = 30.0
-LOGS_EXPORT = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+SERVICES = {Signal.TRACES: TRACES, Signal.LOGS: LOGS}
 ANSWERS = {"OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "UNIMPLEMENTED"}
 HTTP_ANSWERS = {"200", "400", "413", "415", "429", "503"}
 ALLOWED_GROWTH_MIB = 100.0
@@ -106,7 +107,7 @@ class _Grpc:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
 
     def send(self, source: random.Random, signal: Signal, body: bytes) -> str:
-        call = self._channel.unary_unary(EXPORT if signal is Signal.TRACES else LOGS_EXPORT)
+        call = self._channel.unary_unary(f"/{SERVICES[signal].grpc}/Export")
         try:
             call(body, timeout=ANSWER_SECONDS, compression=source.choice((None, grpc.Compression.Gzip)))
         except grpc.RpcError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 from google.protobuf.message import DecodeError
 
 from .ids import SPAN_ID_BYTES, TRACE_ID_BYTES, valid_ids
-from .wire import CHECKED, METRICS, Form, Signal
+from .wire import CHECKED, METRICS, SPAN_IDS, Form, Signal
 
 ROW_BYTES, ATTRIBUTE_BYTES = 16, 8
 """Fewer bytes of a request for each row or attribute, on average, and it is no honest one.
@@ -25,6 +26,13 @@ FREE = 1_000
 
 MOST_ROWS = 1_000_000
 """Rows of one request, which are decoded together; exporters send some hundreds."""
+
+QUICK_BYTES = 1024 * 1024
+"""Requests up to here are first tried without columns; beyond, looking at every byte leaves the cache and costs more."""
+
+# ScopeSpans.spans (tag 0x12), 28 bytes each: trace_id (0x0a), span_id (0x12), neither all zero.
+_VALID_SPAN_BYTES = 2 + 2 + TRACE_ID_BYTES + 2 + SPAN_ID_BYTES
+_VALID_SPANS = re.compile(rb"(?:\x12\x1c\x0a\x10(?!\0{16}).{16}\x12\x08(?!\0{8}).{8})*+", re.DOTALL)
 
 
 class MalformedRequest(ValueError):
@@ -44,9 +52,37 @@ def check_traces(request: bytes) -> Checked:
     """Count the spans of a serialised ExportTraceServiceRequest and those whose ids are invalid.
 
     A span needs a trace id of 16 bytes and a span id of 8, neither all zero
-    (opentelemetry-proto trace.proto). Ids and nesting are all that is read: a request damaged inside a leaf
-    can pass here and be found undecodable when it lands. Raises MalformedRequest.
+    (opentelemetry-proto trace.proto). What is inside attributes, and often all that is inside spans, is not
+    looked at: a request damaged there can pass here and be found undecodable when it lands.
+    Raises MalformedRequest.
     """
+    return (len(request) <= QUICK_BYTES and _all_valid(request)) or _judged(request)
+
+
+def _all_valid(request: bytes) -> Checked | None:
+    """The answer if all ids are valid and the request cannot hold too many husks, as nearly every one; else None.
+
+    Columns would cost 0.1 ms before the first span, more than the rest of a small request's receipt.
+    """
+    message = _parse("trace", SPAN_IDS, request)
+    message.DiscardUnknownFields()
+    # Written again, spans with valid ids are one pattern of bytes.
+    scopes = [scope.SerializeToString() for resource in message.resources for scope in resource.scopes]
+    if not all(map(_VALID_SPANS.fullmatch, scopes)):
+        return None
+    spans = sum(map(len, scopes)) // _VALID_SPAN_BYTES
+    rows = len(message.resources) + len(scopes) + spans
+    # An attribute begins with one of the tags 0x0a (of a resource), 0x1a (event) and 0x4a (span), an event with
+    # 0x5a, each with the high bit set if it is spelled longer than need be. So there are at most as many of
+    # either as there are such bytes.
+    octets = np.frombuffer(request, np.uint8)
+    attributes = np.count_nonzero((octets & 0x2F) == 0x0A)
+    events = np.count_nonzero((octets & 0x7F) == 0x5A)
+    fits = rows + events <= min(MOST_ROWS, FREE + len(request) // ROW_BYTES)
+    return Checked(spans) if fits and attributes <= FREE + len(request) // ATTRIBUTE_BYTES else None
+
+
+def _judged(request: bytes) -> Checked:
     spans = _records(Signal.TRACES, request)
     trace_ok = valid_ids(spans.field("trace_id"), TRACE_ID_BYTES)
     span_ok = valid_ids(spans.field("span_id"), SPAN_ID_BYTES)

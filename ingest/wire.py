@@ -189,6 +189,17 @@ CHECKED = {
 }
 """What is looked at before a request is acknowledged, by signal."""
 
+SPAN_IDS = Form(
+    "ids_of_spans",
+    {
+        "Request": {1: ("resources", "ResourceSpans*")},
+        "ResourceSpans": {2: ("scopes", "ScopeSpans*")},
+        "ScopeSpans": {2: ("records", "Span*")},
+        "Span": {number: _LANDED_TRACES["Span"][number] for number in (1, 2)},
+    },
+)
+"""The ids of spans and the nesting down to them: enough to check a request of valid spans."""
+
 _POINTS = {1: ("data_points", "bytes*")}
 METRICS = Form(
     "counted_metrics",

@@ -30,7 +30,6 @@ def _request(ids: list[tuple[bytes, bytes]], padding: int = 0) -> bytes:
     return request.SerializeToString()
 
 
-# A request beyond the size at which spans are counted by columns instead of one by one.
 SIZES = pytest.mark.parametrize("padding", [0, 200_000], ids=["small", "large"])
 
 
@@ -66,6 +65,39 @@ def test_a_span_with_two_invalid_ids_is_rejected_once(padding: int) -> None:
 @SIZES
 def test_an_id_with_some_zero_bytes_is_valid(padding: int) -> None:
     assert check_traces(_request([(bytes(15) + b"\x01", b"\x01" + bytes(7))], padding)).rejected == 0
+
+
+def test_spans_of_several_resources_and_scopes_are_counted_together() -> None:
+    request = ExportTraceServiceRequest()
+    for spans in (3, 0, 2):
+        resource = request.resource_spans.add()
+        resource.resource.attributes.add(key="service.name").value.string_value = "a"
+        for _ in range(2):
+            scope = resource.scope_spans.add()
+            scope.scope.name = "s"
+            for _ in range(spans):
+                scope.spans.add(trace_id=GOOD[0], span_id=GOOD[1]).attributes.add(key="k")
+    request.resource_spans.add()
+    assert Checked(10) == check_traces(request.SerializeToString())
+
+
+def test_of_an_id_sent_twice_the_last_counts() -> None:
+    """As protobuf has it, and so as it lands."""
+    span = b"\x0a\x10" + b"t" * 16 + b"\x12\x08" + b"s" * 8
+    assert Checked(1) == check_traces(_nested(b"\x12\x03bad" + span))
+    assert check_traces(_nested(span + b"\x12\x03bad")).rejected == 1
+
+
+def test_an_id_of_another_wire_type_is_no_id() -> None:
+    checked = check_traces(_nested(b"\x08\x01\x12\x08" + b"s" * 8))
+    assert "1 of 1 spans rejected: 1 with an invalid trace_id (it must be 16 bytes, not all zero)" == checked.message
+
+
+def _nested(span: bytes) -> bytes:
+    """A request with one span, given as it stands on the wire."""
+    for tag in (b"\x12", b"\x12", b"\x0a"):
+        span = tag + bytes([len(span)]) + span
+    return span
 
 
 def test_an_empty_request_holds_no_spans() -> None:

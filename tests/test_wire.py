@@ -8,7 +8,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue as OtlpAnyValue
 
-from llmcost.ingest.wire import CHECKED, LANDED, AnyValue, Signal
+from llmcost.ingest.wire import CHECKED, LANDED, SPAN_IDS, AnyValue, Signal
 
 
 def _trace_request() -> ExportTraceServiceRequest:
@@ -107,6 +107,13 @@ def test_the_check_reads_ids_and_no_other_leaf() -> None:
     [span] = resource["scopes"][0]["records"]
     assert (span["trace_id"], span["span_id"], span["attributes"]) == (b"t" * 16, b"s" * 8, [{}])
     assert {"trace_id", "span_id", "attributes", "events", "status"} == span.keys()
+
+
+def test_ids_of_spans_read_nothing_else() -> None:
+    batch = SPAN_IDS.to_arrow([_trace_request().SerializeToString()])
+    assert [{"scopes": [{"records": [{"trace_id": b"t" * 16, "span_id": b"s" * 8}]}]}] == batch.column(0).to_pylist()[
+        0
+    ]
 
 
 def test_bytes_that_are_not_utf8_do_not_fail_the_request() -> None:

@@ -28,7 +28,7 @@ MOST_ROWS = 1_000_000
 """Rows of one request, which are decoded together; exporters send some hundreds."""
 
 QUICK_BYTES = 1024 * 1024
-"""Requests up to here are first tried without columns; beyond, looking at every byte leaves the cache and costs more."""
+"""Requests up to here are first tried without columns; beyond, looking at every byte leaves the cache."""
 
 # ScopeSpans.spans (tag 0x12), 28 bytes each: trace_id (0x0a), span_id (0x12), neither all zero.
 _VALID_SPAN_BYTES = 2 + 2 + TRACE_ID_BYTES + 2 + SPAN_ID_BYTES

@@ -1,7 +1,8 @@
 """Group commit: many requests at once share one write and one fsync, and none returns before it.
 
 The event loop only collects; one thread owns the segment being written. While it syncs a batch the
-next batch collects, so the batches grow with the load and the fsyncs do not.
+next batch collects, so the batches grow with the load and the fsyncs do not. Many small requests would
+still be synced by twos and threes: a crowd is given a few milliseconds to gather, a lone sender never waits.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ log = logging.getLogger(__name__)
 PENDING_MAX_BYTES = 256 * 1024 * 1024
 """Requests that may wait in memory for their fsync; a disk slower than that is a full journal."""
 
+CROWD_REQUESTS = 4
+"""After an fsync for so many requests or more, the next one gathers its own for a moment."""
+
+GATHER_SECONDS = 0.005
+"""That moment. An fsync and the thread's two hops cost as much as receiving several small requests."""
+
+_GATHERED_BYTES = 256 * 1024
 _RECOUNT_SECONDS = 0.25
 _LOOK_AGAIN_SECONDS = 2.0
 _TROUBLE_SECONDS = 5.0
@@ -67,6 +75,7 @@ class GroupCommit:
         self._on_close = on_close
         self._pending: list[tuple[Request, asyncio.Future[None]]] = []
         self._pending_bytes = 0
+        self._last_batch = 0
         self._flushing: asyncio.Task[None] | None = None
         self._age_limit: asyncio.TimerHandle | None = None
         self._rotating: asyncio.Task[None] | None = None
@@ -172,7 +181,10 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         try:
             while self._pending:
+                if self._last_batch >= CROWD_REQUESTS and self._pending_bytes < _GATHERED_BYTES:
+                    await asyncio.sleep(GATHER_SECONDS)
                 batch, self._pending = self._pending, []
+                self._last_batch = len(batch)
                 size = sum(frame_bytes(request) for request, _ in batch)
                 try:
                     rotated = await loop.run_in_executor(self._thread, self._write, [request for request, _ in batch])

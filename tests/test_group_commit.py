@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from llmcost.ingest import group_commit
 from llmcost.ingest.group_commit import Bounds, GroupCommit, JournalFull, JournalWriteFailed
 from llmcost.ingest.journal import Reading, Request, frame_bytes
 from llmcost.ingest.receiver_folder import ReceiverFolder
@@ -66,6 +67,35 @@ def test_concurrent_appends_share_an_fsync_and_are_durable_when_they_return(
     folder = run(tmp_path, use)
     assert len(synced) < 20
     assert {b"<%d>" % number for number in range(200)} == set(bodies(folder.waiting()[0].path))
+
+
+def test_a_crowd_of_small_requests_gathers_before_its_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that come one by one share an fsync, if the fsync before them was for many."""
+    syncs: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", syncs.append)
+    monkeypatch.setattr(group_commit, "GATHER_SECONDS", 0.05)
+
+    async def use(journal: GroupCommit) -> None:
+        await asyncio.gather(*(journal.append(request(b"a")) for _ in range(group_commit.CROWD_REQUESTS)))
+        before = len(syncs)
+        late = [asyncio.create_task(journal.append(request(b"b")))]
+        for _ in range(3):
+            await asyncio.sleep(0)
+            late.append(asyncio.create_task(journal.append(request(b"b"))))
+        await asyncio.gather(*late)
+        assert 1 == len(syncs) - before
+
+    run(tmp_path, use)
+
+
+def test_a_lone_sender_waits_for_its_fsync_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "GATHER_SECONDS", 3600)
+
+    async def use(journal: GroupCommit) -> None:
+        for _ in range(20):
+            await journal.append(request(b"a"))
+
+    run(tmp_path, use)
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "writev"])

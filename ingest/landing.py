@@ -25,8 +25,8 @@ from .receiver_folder import ReceiverFolder, Segment
 
 log = logging.getLogger(__name__)
 
-REQUESTS_A_DECODE = 64
-"""Requests decoded in one call: more costs memory and gains nothing."""
+REQUESTS_A_DECODE = 4096
+"""Requests decoded in one call. A call costs as much as thousands of spans, and a request may hold one."""
 
 DECODE_BYTES = 16 * 1024 * 1024
 """Bytes decoded in one call, unless a single request is larger."""

@@ -52,28 +52,27 @@ def batches(requests: Sequence[Request]) -> Iterator[tuple[Signal, list[int]]]:
 
 def to_arrow(signal: Signal, bodies: list[bytes]) -> tuple[pa.RecordBatch | None, list[bool]]:
     """The readable requests as a batch, and which they are."""
-    form = LANDED[signal]
-    try:
-        return form.to_arrow(bodies), [True] * len(bodies)
-    except Exception:
-        # ptars does not say which request it refused, nor by an exception of its own.
-        batches: list[pa.RecordBatch] = []
-        readable = []
-        for body in bodies:
-            batch = _one_to_arrow(signal, body)
-            readable.append(batch is not None)
-            if batch is not None:
-                batches.append(batch)
-        return pa.concat_batches(batches) if batches else None, readable
+    batches, readable = _in_parts(signal, bodies)
+    return (pa.concat_batches(batches) if len(batches) > 1 else next(iter(batches), None)), readable
 
 
-def _one_to_arrow(signal: Signal, body: bytes) -> pa.RecordBatch | None:
+def _in_parts(signal: Signal, bodies: list[bytes]) -> tuple[list[pa.RecordBatch], list[bool]]:
+    try:
+        return [LANDED[signal].to_arrow(bodies)], [True] * len(bodies)
+    except Exception:
+        # ptars does not say which request it refused, nor by an exception of its own: halve until it is alone.
+        if len(bodies) == 1:
+            batch = _repaired(signal, bodies[0])
+            return ([] if batch is None else [batch]), [batch is not None]
+        half = len(bodies) // 2
+        first, second = _in_parts(signal, bodies[:half]), _in_parts(signal, bodies[half:])
+        return first[0] + second[0], first[1] + second[1]
+
+
+def _repaired(signal: Signal, body: bytes) -> pa.RecordBatch | None:
+    """A field of the wrong wire type is an unknown field to upb: without it ptars may read the rest."""
     form = LANDED[signal]
     try:
-        return form.to_arrow([body])
+        return form.to_arrow([form.repair(body)])
     except Exception:
-        # A field of the wrong wire type is an unknown field to upb: without it ptars may read the rest.
-        try:
-            return form.to_arrow([form.repair(body)])
-        except Exception:
-            return None
+        return None

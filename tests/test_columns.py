@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from llmcost.ingest.check import MalformedRequest, check_traces
 from llmcost.ingest.columns import Decoded, Decoder
 from llmcost.ingest.records import EVENTS_BY_DAY, SPANS_BY_DAY
-from llmcost.ingest.wire import Signal
+from llmcost.ingest.wire import Form, Signal
 from llmcost.models import conventions, schema
 from llmcost.models.settings import Landing
 
@@ -567,6 +567,22 @@ def test_the_event_name_may_be_an_attribute() -> None:
 def test_a_log_body_is_content() -> None:
     record = {"body": AnyValue(string_value="what was asked"), "attributes": {"x": "y"}}
     assert [("x", "y")] == logs(dict(record))[0]["attributes"]
+
+
+def test_an_unreadable_request_is_found_by_halving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among 256 it costs a score of calls, not 256: anybody may send one."""
+    calls: list[int] = []
+    original = Form.to_arrow
+
+    def counted(form: Form, bodies: list[bytes]) -> object:
+        calls.append(len(bodies))
+        return original(form, bodies)
+
+    monkeypatch.setattr(Form, "to_arrow", counted)
+    good = spans({"a": 1}).SerializeToString()
+    decoded = decode(*[good] * 100, b"\xff", *[good] * 155)
+    assert ([100], 255) == (decoded.undecodable, len(decoded.spans))
+    assert len(calls) < 20
 
 
 # --- Fuzz -------------------------------------------------------------------------------------------------

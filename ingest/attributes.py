@@ -100,6 +100,10 @@ class Attributes:
         notes.add("invalid_utf8", self.rows[self.values.invalid_utf8])
         notes.add("bad_value", self.rows[self.values.kinds == Kind.BAD])
 
+    def __contains__(self, key: str) -> bool:
+        """Whether any row was sent with this key."""
+        return key in self._code_of
+
     def find(self, key: str) -> Integers:
         """Positions of the attributes with this key, at most one a row, rows ascending."""
         code = self._code_of.get(key)

@@ -136,6 +136,10 @@ class _Promotion:
         """What the spellings offer, in their order, blank texts left out."""
         found = []
         for precedence, spelling in enumerate(spellings):
+            if (
+                spelling.key not in self._attributes
+            ):  # most: there are hundreds of spellings, a batch has dozens of keys
+                continue
             candidates = self._opened.get(spelling) if spelling.path is not None else self._plain(spelling.key)
             if candidates is not None and len(candidates.rows):
                 candidates = candidates.keep(~self._blank[candidates.text_at])

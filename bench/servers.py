@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 PATIENCE_SECONDS = 300.0
+LANDING_MODULE = "llmcost.ingest.worker"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -36,33 +36,44 @@ class Blast:
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """CPU-seconds, user and system: of a process, and of its children, those that ended included."""
+    """CPU-seconds, user and system, of a whole tree of processes: the ones that land, and all the others."""
 
-    own: float
-    children: float
+    landing: float
+    others: float
+
+    @property
+    def all(self) -> float:
+        return self.landing + self.others
 
     def __sub__(self, other: Cpu) -> Cpu:
-        return Cpu(self.own - other.own, self.children - other.children)
+        return Cpu(self.landing - other.landing, self.others - other.others)
 
 
 class Server:
     """A started process that listens on `address`."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
         self._log = log
         with log.open("wb") as said:
-            self.process = subprocess.Popen(command, stdout=said, stderr=said)
+            self.process = subprocess.Popen(command, stdout=said, stderr=said, env=os.environ | (environment or {}))
         self.address = ""
 
     def cpu(self) -> Cpu:
-        """CPU used since the start."""
-        own, ended = _cpu_seconds(self.process.pid)
-        return Cpu(own, ended + sum(sum(_cpu_seconds(child)) for child in _children(self.process.pid)))
+        """CPU used since the start by the process and all below it, those that ended included."""
+        landing = others = 0.0
+        for pid in _tree(self.process.pid):
+            used = _cpu_seconds(pid)
+            if LANDING_MODULE in _command(pid):
+                landing += used
+            else:
+                others += used
+        return Cpu(landing, others)
 
-    def blast(self, requests: Path, *, in_flight: int) -> Blast:
+    def blast(self, requests: Path, *, in_flight: int, connections: int = 2) -> Blast:
         """Send the requests from another process; exits if any is refused."""
         blaster = [sys.executable, str(Path(__file__).with_name("blaster.py"))]
-        command = [*blaster, str(requests), self.address, "--in-flight", str(in_flight)]
+        command = [*blaster, str(requests), self.address]
+        command += ["--in-flight", str(in_flight), "--connections", str(connections)]
         sent = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         return Blast(**json.loads(sent.stdout))
 
@@ -88,13 +99,15 @@ class Server:
 class Llmcost(Server):
     """`llmcost serve` on a lake of its own."""
 
-    def __init__(self, lake: Path) -> None:
+    def __init__(self, lake: Path, *, receivers: int | None = None, workers: int | None = None) -> None:
+        chosen = {"SERVER__RECEIVERS": receivers, "LANDING__WORKERS": workers}
         super().__init__(
             [
                 *(str(Path(sys.executable).with_name("llmcost")), "serve", "--lake", str(lake)),
                 *("--grpc", "127.0.0.1:0", "--http", ""),
             ],
             lake.with_suffix(".log"),
+            {f"LLMCOST_{name}": str(count) for name, count in chosen.items() if count is not None},
         )
         self.lake = lake
         self.address = self.wait_for(r"grpc=(127\.0\.0\.1:\d+)")[1]
@@ -142,21 +155,31 @@ class Rotel(Server):
         self.address = grpc
 
 
-def _cpu_seconds(pid: int) -> tuple[float, float]:
-    """Of the process, and of its children that ended."""
+def _cpu_seconds(pid: int) -> float:
+    """Of the process, and of its children that ended (whose own had ended before them)."""
     try:
-        fields = _stat(pid)
+        return sum(map(int, _stat(pid)[11:15])) / _TICKS
     except (FileNotFoundError, ProcessLookupError):
-        return 0.0, 0.0
-    user, system, ended_user, ended_system = map(int, fields[11:15])
-    return (user + system) / _TICKS, (ended_user + ended_system) / _TICKS
+        return 0.0
 
 
-def _children(pid: int) -> Iterator[int]:
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _tree(root: int) -> list[int]:
+    """The process and all below it that run."""
+    children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if int(_stat(int(path.name))[1]) == pid:
-                yield int(path.name)
+            children.setdefault(int(_stat(int(path.name))[1]), []).append(int(path.name))
+    tree = [root]
+    for pid in tree:  # it grows
+        tree += children.get(pid, [])
+    return tree
 
 
 def _stat(pid: int) -> list[str]:

@@ -155,7 +155,7 @@ class Lander:
         for segment in group:
             undecodable: list[Request] = []
             with Reading(segment.path) as reading:
-                for requests in _decodable_at_once(reading):
+                for requests in decodable_at_once(reading):
                     decoded = self._decoder.decode(requests)
                     undecodable += [requests[index] for index in decoded.undecodable]
                     landed.requests += len(requests)
@@ -189,7 +189,7 @@ class Lander:
         log.error("a damaged segment is kept in quarantine", extra=fields(unreadable_bytes=cut_bytes, file=kept))
 
 
-def _decodable_at_once(requests: Iterable[Request]) -> Iterator[list[Request]]:
+def decodable_at_once(requests: Iterable[Request]) -> Iterator[list[Request]]:
     """Cut `requests` into lists of at most REQUESTS_A_DECODE requests and about DECODE_BYTES."""
     chunk: list[Request] = []
     size = 0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..models.settings import Content, Landing, Server
+from ..models.lake import Lake
+from ..models.settings import Content, Landing, Server, Settings
 from .logs import LogFormat
-from .privacy import Privacy
+from .privacy import Privacy, hash_key
 
 
 class Order(BaseModel):
@@ -51,6 +53,28 @@ class WorkerOrder(Order):
     hash_key: str = Field("", repr=False)
     """In hex. It travels on stdin only: a command line and an environment can be read by others."""
     conventions: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        lake: Lake,
+        receiver_ids: Iterable[str],
+        *,
+        lands_abandoned: bool = False,
+        log_format: LogFormat = "text",
+    ) -> WorkerOrder:
+        """The order as the settings say. Raises SettingsError if values are to be hashed without a key."""
+        return cls(
+            lake=str(lake.root.resolve()),
+            log_format=log_format,
+            receiver_ids=tuple(receiver_ids),
+            lands_abandoned=lands_abandoned,
+            landing=settings.landing,
+            content=settings.content.model_copy(update={"hash_key": None}),
+            hash_key=hash_key(settings.content).hex(),
+            conventions=settings.conventions,
+        )
 
     @property
     def privacy(self) -> Privacy:

@@ -58,7 +58,6 @@ class _Plan:
     folders: Sequence[tuple[ReceiverFolder, Lock]]
     companions: Sequence[Companion]
     tls: Tls | None
-    hash_key: bytes
     open_without_tokens: bool
 
     @property
@@ -84,7 +83,7 @@ def serve(
     grpc = Address.parse("server.grpc", settings.server.grpc)
     http = Address.parse("server.http", settings.server.http) if settings.server.http else None
     conventions.load(settings.conventions)  # a wrong table should stop the start, not the worker
-    key = hash_key(settings.content)
+    hash_key(settings.content)
     configure(log_format)
     addresses = [address for address in (grpc, http) if address is not None]
     tls = Tls.of(settings.server)
@@ -112,7 +111,6 @@ def serve(
             folders=folders,
             companions=companions,
             tls=tls,
-            hash_key=key,
             open_without_tokens=access.open_without_tokens,
         )
         asyncio.run(_serve(plan, ready))
@@ -159,15 +157,12 @@ def _workers(plan: _Plan) -> list[Child]:
     count = min(settings.landing.workers, len(plan.folders))
     for number in range(count):
         folders = [folder for folder, _ in plan.folders[number::count]]
-        order = WorkerOrder(
-            lake=str(plan.lake.root.resolve()),
-            log_format=plan.log_format,
-            receiver_ids=tuple(folder.receiver_id for folder in folders),
+        order = WorkerOrder.of(
+            settings,
+            plan.lake,
+            (folder.receiver_id for folder in folders),
             lands_abandoned=number == 0,
-            landing=settings.landing,
-            content=settings.content.model_copy(update={"hash_key": None}),
-            hash_key=plan.hash_key.hex(),
-            conventions=settings.conventions,
+            log_format=plan.log_format,
         )
         made.append(
             Child(

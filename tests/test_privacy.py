@@ -17,10 +17,9 @@ from support.spans import SpanOf, request
 
 from llmcost.ingest.columns import Decoded, Decoder
 from llmcost.ingest.forced import packed
+from llmcost.ingest.orders import WorkerOrder
 from llmcost.ingest.privacy import Privacy, hash_key
-from llmcost.ingest.receiver_folder import ReceiverFolder
 from llmcost.ingest.wire import Signal
-from llmcost.ingest.worker_order import Order
 from llmcost.models import conventions, settings
 from llmcost.models.errors import SettingsError
 from llmcost.models.lake import Lake
@@ -210,7 +209,7 @@ def test_a_start_without_a_good_key_is_refused(content: dict[str, Any], expected
     lake = Lake.create(tmp_path / "lake")
     asked = Settings(content={"hash": ["user_id"], **content})
     with pytest.raises(SettingsError, match=expected) as raised:
-        Order.of(asked, lake, ReceiverFolder(lake.journal / "0123456789ab"), "text")
+        WorkerOrder.of(asked, lake, ["0123456789ab"])
     assert "short" not in str(raised.value)
 
 
@@ -218,8 +217,8 @@ def test_the_key_reaches_the_worker_and_nobody_else(tmp_path: Path) -> None:
     """On stdin; no representation shows it."""
     lake = Lake.create(tmp_path / "lake")
     asked = Settings(content=Content(hash=("user_id",), hash_key=SecretStr(KEY.decode())))
-    order = Order.of(asked, lake, ReceiverFolder(lake.journal / "0123456789ab"), "text")
-    received = Order.parse(order.line())
+    order = WorkerOrder.of(asked, lake, ["0123456789ab"])
+    received = WorkerOrder.parse(order.line())
     assert (KEY, ("user_id",)) == (received.privacy.key, received.privacy.hash)
     for shown in (repr(asked), repr(order), repr(received.privacy), str(asked.model_dump())):
         assert KEY.decode() not in shown

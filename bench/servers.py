@@ -151,6 +151,7 @@ class Rotel(Server):
         grpc, http = _free_address(), _free_address()
         agent = str(Path(found.origin).with_name("rotel-agent"))
         endpoints = ["--otlp-grpc-endpoint", grpc, "--otlp-http-endpoint", http]
+        endpoints += ["--otlp-grpc-max-recv-msg-size-mib", "64"]  # as many as ours
         super().__init__([agent, "start", "--exporter", "blackhole", *endpoints], log)
         self.address = grpc
 

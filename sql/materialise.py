@@ -6,9 +6,7 @@ day would give; any other is made again. `calls` is written last, so its fingerp
 
 from __future__ import annotations
 
-import os
 import tempfile
-import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..models.errors import LakeNotWritable
@@ -23,6 +22,7 @@ from ..models.lake import MARTS, Lake
 from .answers import Restatement
 from .derive import Rules, derived_day
 from .inventory import Inventory
+from .replaceable import ROW_GROUP_ROWS, replace
 from .restatements import compared, record
 from .sealed import Sealed
 
@@ -129,20 +129,20 @@ def _stamp(lake: Lake, day: date) -> str | None:
 
 
 def _write(con: duckdb.DuckDBPyConnection, name: str, day: date, target: Path, fingerprint: str) -> None:
-    temporary = target.with_name(f".{name}-{uuid.uuid4().hex}.tmp")
+    columns = con.table(name)
+    # Parquet has no integer of 128 bits: a sum of counts is DOUBLE, as in DuckDB's own files.
+    sums = [column for column, kind in zip(columns.columns, columns.types, strict=True) if kind == "HUGEINT"]
+    as_double = ", ".join(f"{column}::double as {column}" for column in sums)
+    replaced = f"replace ({as_double})" if sums else ""
+
+    def rows() -> pa.RecordBatchReader:
+        query = f"select * {replaced} from {name} where day = $day"
+        return con.sql(query, params={"day": day}).to_arrow_reader(ROW_GROUP_ROWS)
+
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        con.execute(
-            f"copy (select * from {name} where day = $day) to $path "
-            f"(format parquet, compression zstd, kv_metadata {{'{_FINGERPRINT}': '{fingerprint}'}})",
-            {"day": day, "path": str(temporary)},
-        )
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(target)
+        replace(target, rows, {_FINGERPRINT: fingerprint})
     except (OSError, duckdb.IOException) as error:
         raise LakeNotWritable(
             f'cannot write "{target}": {error}: is the disk full, or the lake read-only?'
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -113,7 +113,7 @@ class Upkeep(_Section):
     target_file_mib: int = Field(128, ge=1, le=4096, description="Size that compaction makes files of, in MiB")
     memory_mib: int = Field(512, ge=256, description="Memory a compaction sorts in before it spills to disk, in MiB")
     vacuum_grace_hours: float = Field(
-        24.0,
+        2.0,
         ge=1,
         description="Hours a file that left the lake is kept for those who still read it",
     )

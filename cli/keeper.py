@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from ..ingest.child import DRAIN, read_order
 from .keeper_order import Order
 
 log = logging.getLogger("llmcost.cli.keeper")
@@ -54,7 +53,7 @@ class Parent:
         deadline = time.monotonic() + wait_seconds
         while not self._stopped:
             ready = [key.fd for key, _ in self._selector.select(max(deadline - time.monotonic(), 0))]
-            if self._stdin in ready and ((said := os.read(self._stdin, 4096)) == b"" or DRAIN in said):
+            if self._stdin in ready and (b"d" in (said := os.read(self._stdin, 4096)) or not said):
                 self._stopped = True
             if time.monotonic() >= deadline:
                 break
@@ -171,7 +170,8 @@ def _metrics(order: Order) -> Facts:
 
 def main() -> int:
     """Take the order from stdin and keep the lake until the parent is gone."""
-    from ..ingest.logs import configure, fields  # noqa: PLC0415  start-up time
+    from ..ingest.child import read_order  # noqa: PLC0415  start-up time
+    from ..ingest.logs import configure, fields  # noqa: PLC0415
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     line = read_order()

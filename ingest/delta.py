@@ -112,7 +112,7 @@ class LandedTable:
                 discard(files)
                 raise
         self._delta.update_incremental()  # a commit leaves the handle at the version before it
-        delta_log.settle(self._delta, self.root, after=version)
+        self._delta = delta_log.settle(self._delta, self.root, after=version)
 
     def _open(self) -> DeltaTable:
         try:
@@ -153,7 +153,7 @@ class LandedTable:
             self._delta = DeltaTable(self.root)
             if self._missing_columns():
                 raise
-        delta_log.settle(self._delta, self.root, after=version)
+        self._delta = delta_log.settle(self._delta, self.root, after=version)
 
     def _missing_columns(self) -> list[pa.Field]:
         known = {field.name for field in self._delta.schema().fields}

@@ -31,11 +31,16 @@ CONFIGURATION: dict[str, str | None] = {
 }
 
 
-def settle(delta: DeltaTable, root: Path, *, after: int) -> None:
-    """Make what was committed after version `after` durable, and checkpoint where it is due."""
+def settle(delta: DeltaTable, root: Path, *, after: int) -> DeltaTable:
+    """Make what was committed after version `after` durable, and checkpoint where it is due; the table to go on with.
+
+    After a checkpoint it is opened anew: a table that only follows the log keeps 0.4 MB of memory for each commit.
+    """
     sync_commits(root, after=after, until=delta.version())
-    if after // CHECKPOINT_COMMITS < delta.version() // CHECKPOINT_COMMITS:
-        checkpoint(delta, root)
+    if after // CHECKPOINT_COMMITS == delta.version() // CHECKPOINT_COMMITS:
+        return delta
+    checkpoint(delta, root)
+    return DeltaTable(root)
 
 
 def sync_commits(root: Path, *, after: int, until: int) -> None:

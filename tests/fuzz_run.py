@@ -62,6 +62,7 @@ class Request(NamedTuple):
     signal: Signal
     received_at_us: int
     body: bytes
+    forced: bytes = b""
 
 
 class Broken(AssertionError):

@@ -31,7 +31,7 @@ from test_unpack import make_bomb
 from typer.testing import CliRunner
 
 from llmcost.cli.serve import serve as serve_command
-from llmcost.ingest.serve import serve
+from llmcost.ingest.serve import Companion, serve
 from llmcost.ingest.services import LOGS, TRACES
 from llmcost.ingest.wire import Signal
 from llmcost.models import settings
@@ -155,16 +155,16 @@ def test_the_command_passes_its_options_on(lake: Path, monkeypatch: pytest.Monke
     """--grpc and --http win over the settings; the help shows an example."""
     app = typer.Typer()
     app.command()(serve_command)
-    asked: list[tuple[str, str, Path, str]] = []
-    monkeypatch.setattr(
-        "llmcost.ingest.serve.serve",
-        lambda settings, *, lake, log_format: asked.append(
-            (settings.server.grpc, settings.server.http, lake, log_format)
-        ),
-    )
+    asked: list[tuple[object, ...]] = []
+
+    def started(settings: settings.Settings, *, lake: Path, companions: Sequence[Companion], log_format: str) -> None:
+        beside = [companion.name for companion in companions]
+        asked.append((settings.server.grpc, settings.server.http, lake, log_format, beside))
+
+    monkeypatch.setattr("llmcost.ingest.serve.serve", started)
     options = ["--lake", str(lake), "--grpc", "127.0.0.1:1", "--http", "", "--log-format", "json"]
     assert 0 == CliRunner().invoke(app, options).exit_code
-    assert [("127.0.0.1:1", "", lake, "json")] == asked
+    assert [("127.0.0.1:1", "", lake, "json", ["keeper"])] == asked
     assert "llmcost serve --lake ./llmcost-lake" in CliRunner().invoke(app, ["--help"]).output
 
 

@@ -1,12 +1,13 @@
-"""Parquet files that are replaced while anybody reads them: the new file holds the old one's rows where they were.
+"""Parquet files that are replaced while anybody reads them: the new file holds the old one where it was.
 
 A rename is atomic; a reader is not. DuckDB reads the footer through one handle, then opens the path again to read the
-rows: a file that was replaced in between has other bytes where the old footer points. So the new file keeps the rows
-of the one it replaces at their old offsets, and has its own elsewhere. A Parquet footer holds absolute offsets, is
-looked for at the end of the file only, and need not speak of all bytes:
+rows; polars takes the length first. A file that was replaced in between has other bytes where the old footer, or the
+old length, points. So the new file keeps the rows and the footer of the one it replaces at their old offsets, and has
+its own elsewhere. A Parquet footer holds absolute offsets, is looked for at the end of the file only, and need not
+speak of all bytes:
 
-    behind:   PAR1  (hole)      rows of the old file  new rows  new footer
-    in front: PAR1  new rows  (hole)  rows of the old file      new footer
+    behind:   PAR1  (hole)  old rows  old footer  new rows  new footer
+    in front: PAR1  new rows  (hole)  old rows  old footer  new footer
 
 Holes take no space on disk. One generation is kept: a reader may be overtaken once between its two looks at a file.
 """
@@ -35,16 +36,35 @@ _TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
-    """Bytes [start, end) of a file: all that its footer points to."""
+class Live:
+    """What a Parquet file consists of: bytes [start, end) with its rows, [footer, length) with its footer."""
 
     start: int
     end: int
+    footer: int
+    length: int
 
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        return self.end - self.start
+    @classmethod
+    def read(cls, file: BinaryIO) -> Live:
+        """By the footer of an open file; Bloom filters stand among the rows. Both are empty where there are no rows.
+
+        Raises OSError or ValueError if it is no whole Parquet file.
+        """
+        found = pq.ParquetFile(file).metadata
+        length = os.fstat(file.fileno()).st_size
+        footer = length - _FOOTER_END - int.from_bytes(os.pread(file.fileno(), 4, length - _FOOTER_END), "little")
+        starts, ends = [], []
+        for group in map(found.row_group, range(found.num_row_groups)):
+            for column in map(group.column, range(group.num_columns)):
+                start = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
+                starts.append(start)
+                ends.append(start + column.total_compressed_size)
+                if column.bloom_filter_offset:
+                    ends.append(column.bloom_filter_offset + column.bloom_filter_length)
+        start, end = min(starts, default=footer), max(ends, default=footer)
+        if not _MAGIC <= start <= end <= footer:
+            raise ValueError(f"the footer at byte {footer} points to bytes {start} to {end}")
+        return cls(start, end, footer, length)
 
 
 def replace(target: Path, rows: Callable[[], pa.RecordBatchReader], metadata: Mapping[str, str]) -> None:
@@ -64,28 +84,6 @@ def replace(target: Path, rows: Callable[[], pa.RecordBatchReader], metadata: Ma
         temporary.unlink(missing_ok=True)
 
 
-def live_region(file: BinaryIO) -> Region | None:
-    """What the footer of an open Parquet file points to, Bloom filters included; None where it has no rows.
-
-    Raises OSError or ValueError if it is no whole Parquet file.
-    """
-    found = pq.ParquetFile(file).metadata
-    starts, ends = [], []
-    for group in map(found.row_group, range(found.num_row_groups)):
-        for column in map(group.column, range(group.num_columns)):
-            start = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
-            starts.append(start)
-            ends.append(start + column.total_compressed_size)
-            if column.bloom_filter_offset:
-                ends.append(column.bloom_filter_offset + column.bloom_filter_length)
-    if not starts:
-        return None
-    region, length = Region(min(starts), max(ends)), os.fstat(file.fileno()).st_size
-    if not _MAGIC <= region.start < region.end <= length - _FOOTER_END:
-        raise ValueError(f"the footer points to bytes {region.start} to {region.end} of {length}")
-    return region
-
-
 def _replace(
     target: Path,
     temporary: Path,
@@ -103,38 +101,39 @@ def _replace(
         return True
     with old:
         try:
-            kept = live_region(old)
+            kept = Live.read(old)
         except (OSError, ValueError):
             kept = None
         if kept is None:
             _write(temporary, rows(), metadata)
-        elif kept.start < 2 * kept.size or not _write_in_front(temporary, rows, metadata, old, kept):
-            _write(temporary, rows(), metadata, behind=kept.end)
+        elif not (_is_roomy(kept) and _write_in_front(temporary, rows, metadata, old, kept)):
+            _write(temporary, rows(), metadata, behind=kept.length)
             with temporary.open("r+b") as new:
-                _copy(old, new, kept)
+                _keep(old, new, kept)
         if not whatever and not _is_at(old, target):
             return False
         _settle(temporary, target)
         return True
 
 
+def _is_roomy(kept: Live) -> bool:
+    """Whether as many rows again, and as many more, have room before those that are kept."""
+    return kept.start > _MAGIC and kept.start >= 2 * (kept.end - kept.start)
+
+
 def _write_in_front(
-    path: Path, rows: Callable[[], pa.RecordBatchReader], metadata: Mapping[str, str], old: BinaryIO, kept: Region
+    path: Path, rows: Callable[[], pa.RecordBatchReader], metadata: Mapping[str, str], old: BinaryIO, kept: Live
 ) -> bool:
     """Write the new rows before the old ones; False where they do not fit."""
     _write(path, rows(), metadata)
     with path.open("r+b") as new:
-        region = live_region(new)
-        end = region.end if region else _MAGIC
-        if end > kept.start:
+        own = Live.read(new)
+        if own.end > kept.start:
             return False
-        new.seek(-_FOOTER_END, os.SEEK_END)
-        length = int.from_bytes(new.read(4), "little")
-        new.seek(-_FOOTER_END - length, os.SEEK_END)
-        footer = new.read()
-        new.truncate(end)
-        _copy(old, new, kept)
-        new.seek(kept.end)
+        footer = os.pread(new.fileno(), own.length - own.footer, own.footer)
+        new.truncate(own.end)
+        _keep(old, new, kept)
+        new.seek(kept.length)
         new.write(footer)
     return True
 
@@ -159,9 +158,9 @@ def _write(path: Path, rows: pa.RecordBatchReader, metadata: Mapping[str, str], 
             writer.add_key_value_metadata(dict(metadata))
     if behind:
         with path.open("rb") as file:
-            region = live_region(file)
-        if region and region.start < behind:
-            raise OSError(f"the Parquet writer wrote at byte {region.start}, before byte {behind}")
+            own = Live.read(file)
+        if own.start < behind:
+            raise OSError(f"the Parquet writer wrote at byte {own.start}, before byte {behind}")
 
 
 def _encodings(rows: pa.RecordBatch) -> dict[str, Any]:
@@ -179,15 +178,15 @@ def _encodings(rows: pa.RecordBatch) -> dict[str, Any]:
     return {"use_dictionary": dictionaries, "bloom_filter_options": filters or None}
 
 
-def _copy(old: BinaryIO, new: BinaryIO, region: Region) -> None:
-    """Copy the bytes of `region` to the same place; not through the files' own buffers."""
-    new.flush()
-    at = region.start
-    while at < region.end:
-        piece = os.pread(old.fileno(), min(_COPIED_AT_ONCE, region.end - at), at)
-        if not piece:
-            raise OSError(f'"{old.name}" ended at byte {at}, before byte {region.end}')
-        at += os.pwrite(new.fileno(), piece, at)
+def _keep(old: BinaryIO, new: BinaryIO, kept: Live) -> None:
+    """Copy what is live in `old` to the same places of `new`."""
+    for start, end in ((kept.start, kept.end), (kept.footer, kept.length)):
+        at = start
+        while at < end:
+            piece = os.pread(old.fileno(), min(_COPIED_AT_ONCE, end - at), at)
+            if not piece:
+                raise OSError(f'"{old.name}" ended at byte {at}, before byte {end}')
+            at += os.pwrite(new.fileno(), piece, at)
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:

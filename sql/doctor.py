@@ -12,13 +12,14 @@ import duckdb
 
 from ..models.lake import Lake
 from ..models.settings import Settings
-from .answers import Finding
+from .answers import Coverage, Finding
 from .database import connect, rows, text_list
 from .derive import Rules
 from .inventory import Inventory, mart_days
 from .materialise import dirty_days, fresh
 from .sealed import late_rows
 from .session import coverage, lake_session
+from .steady import ask_steady
 
 _QUIET = timedelta(minutes=15)
 _OWNERS = ("user_id", "customer_id", "feature")
@@ -169,8 +170,13 @@ def _money(lake: Lake, inventory: Inventory, rules: Rules, now: datetime) -> Ite
             list(distinct price_book order by price_book) as books
         from calls
     """
-    with fresh(lake, inventory, rules, days, now=now) as marts, lake_session(marts.lake, inventory, days) as con:
-        spend, found = coverage(con), rows(con, query)[0]
+
+    def ask(source: Lake) -> tuple[Coverage, dict[str, Any]]:
+        with lake_session(source, inventory, days) as con:
+            return coverage(con), rows(con, query)[0]
+
+    with fresh(lake, inventory, rules, days, now=now) as marts:
+        spend, found = ask_steady(marts.lake, days, ask)
     yield Finding("calls", "ok", f"{spend.calls:,} calls, ${spend.cost_usd:,.2f}, each request counted once")
     if older := [book for book in found["books"] or () if book != rules.book.name]:
         yield Finding(

@@ -77,7 +77,7 @@ def refresh_days(
             with derived_day(day, inventory, rules) as con:
                 if Sealed.read(lake).holds(day):
                     continue  # by retention, meanwhile: its marts stand, and may know more than our inventory did
-                restatement = compared(con, day, lake.mart_file("calls", day), rules.book.name, now)
+                restatement = compared(con, day, lake, rules.book.name, now)
                 for name in _ORDER:
                     _write(con, name, day, lake.mart_file(name, day), fingerprint)
             if restatement:

@@ -20,7 +20,7 @@ from .derive import Rules, derived_day, price_again
 from .inventory import Inventory, mart_days
 from .materialise import refresh_days
 from .pricefiles import layers_at
-from .restatements import booked_under
+from .restatements import booked_calls, booked_under
 
 _BY_DAY = """
     select
@@ -85,7 +85,7 @@ def reprice(
             progress(done, len(days))
         found.append(_difference(lake, inventory, rules, other, day))
     table, models, total = _summed(pa.concat_tables(found))
-    booked = {day: booked_under(lake.mart_file("calls", day)) for day in days}
+    booked = {day: booked_under(lake, day) for day in days}
     restated = None
     if apply:
         again = [day for day, name in booked.items() if name and name != rules.book.name]
@@ -96,23 +96,23 @@ def reprice(
 
 def _difference(lake: Lake, inventory: Inventory, rules: Rules, other: Rules, day: date) -> pa.Table:
     """One day by model. A call that is not booked yet stands beside its price under the current book."""
-    booked = lake.mart_file("calls", day)
     with derived_day(day, inventory, rules) as con:
         con.execute(
             "create table before as select trace_id, span_id, log_id, cost_usd from calls where day = $day",
             {"day": day},
         )
-        if booked.exists():
+        booked = booked_calls(lake, day)
+        if booked is not None:
+            con.register("booked", booked)
             con.execute(
                 """
                 update before set cost_usd = booked.cost_usd
-                from read_parquet($booked) as booked
+                from booked
                 where
                     before.trace_id is not distinct from booked.trace_id
                     and before.span_id is not distinct from booked.span_id
                     and before.log_id is not distinct from booked.log_id
-                """,
-                {"booked": str(booked)},
+                """
             )
         if other.book != rules.book:
             price_again(con, day, other)

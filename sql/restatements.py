@@ -15,11 +15,13 @@ from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from ..models.errors import LakeNotWritable
 from ..models.lake import Lake
 from .answers import Restatement
-from .database import rows
+from .database import connect, rows
+from .steady import ask_steady
 
 _COMPARED = """
     select
@@ -31,7 +33,7 @@ _COMPARED = """
         count(*) filter (booked.cost_usd is null) as unpriced_before,
         count(*) filter (calls.cost_usd is null) as unpriced_after
     from calls
-    inner join read_parquet($booked) as booked
+    inner join booked
         on calls.trace_id is not distinct from booked.trace_id
         and calls.span_id is not distinct from booked.span_id
         and calls.log_id is not distinct from booked.log_id
@@ -39,20 +41,45 @@ _COMPARED = """
 """
 
 
-def booked_under(booked: Path) -> str | None:
-    """The price book of a day's calls file; None where there is no file, or no call in it."""
-    if not booked.exists():
-        return None
-    with duckdb.connect() as con:
-        found = con.execute("select price_book from read_parquet(?) limit 1", [str(booked)]).fetchone()
-    return found[0] if found else None
+def booked_under(lake: Lake, day: date) -> str | None:
+    """The price book of a day's booked calls; None where there is no file, or no call in it."""
+    found = _booked(lake, day, "select price_book from read_parquet($booked) limit 1")
+    return found["price_book"][0].as_py() if found else None
 
 
-def compared(con: duckdb.DuckDBPyConnection, day: date, booked: Path, book: str, now: datetime) -> Restatement | None:
-    """What replacing `booked` by the `calls` that `con` holds restates; None under one book, or at one cost."""
-    if booked_under(booked) in (None, book):
+def booked_calls(lake: Lake, day: date) -> pa.Table | None:
+    """`trace_id`, `span_id`, `log_id`, `cost_usd` and `price_book` of each call booked on `day`; None without a file.
+
+    A file of an older llmcost has no `log_id`: NULL then, as for a call that spans tell. In memory, because a failed
+    read would end the transaction of who compares them, and could not be tried again.
+    """
+    found = _booked(
+        lake, day, "select columns('^(trace_id|span_id|log_id|cost_usd|price_book)$') from read_parquet($booked)"
+    )
+    if found is not None and "log_id" not in found.column_names:
+        found = found.append_column("log_id", pa.nulls(len(found), pa.string()))
+    return found
+
+
+def _booked(lake: Lake, day: date, query: str) -> pa.Table | None:
+    def read(source: Lake) -> pa.Table | None:
+        path = source.mart_file("calls", day)
+        if not path.exists():
+            return None
+        with connect() as con:
+            return con.sql(query, params={"booked": str(path)}).to_arrow_table()
+
+    return ask_steady(lake, [day], read, ("calls",))
+
+
+def compared(con: duckdb.DuckDBPyConnection, day: date, lake: Lake, book: str, now: datetime) -> Restatement | None:
+    """What replacing a booked day by the `calls` that `con` holds restates; None under one book, or at one cost."""
+    booked = None if booked_under(lake, day) in (None, book) else booked_calls(lake, day)
+    if not booked:
         return None
-    row = rows(con, _COMPARED, {"booked": str(booked), "day": day})[0]
+    con.register("booked", booked)
+    row = rows(con, _COMPARED, {"day": day})[0]
+    con.unregister("booked")
     if not row.pop("changed"):
         return None
     return Restatement(day=day, restated_at=now, book_after=book, **row)

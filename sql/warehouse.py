@@ -40,6 +40,7 @@ from .derive import Rules
 from .inventory import Answered, Inventory, ask_current, mart_days
 from .materialise import Refreshed, fresh, refresh_days
 from .session import coverage, lake_session, window_session
+from .steady import ask_steady
 
 if TYPE_CHECKING:
     import polars as pl
@@ -125,13 +126,7 @@ class Warehouse:
             return days, refresh_days(self.lake, inventory, rules, days, progress, now=self._now())
 
         days, refreshed = ask_current(self.lake, make)
-        made = set(mart_days(self.lake, "calls"))
-        files = [str(self.lake.mart_file("calls", day)) for day in days if day in made]
-        calls, cost = 0, Decimal(0)
-        if files:
-            query = "select count(*) as calls, coalesce(sum(cost_usd), 0) as cost from read_parquet($files)"
-            with connect() as con:
-                calls, cost = rows(con, query, {"files": files})[0].values()
+        calls, cost = ask_steady(self.lake, days, lambda source: _booked(source, days), ("calls",))
         return RefreshReport(len(days), refreshed.days, calls, cost, time.monotonic() - begun, refreshed.restated)
 
     def reprice(
@@ -253,14 +248,29 @@ class Warehouse:
             known = sorted({*inventory.days(), *mart_days(self.lake, "calls")})
             days = [day for day in known if asked is None or asked.first_day <= day <= asked.last_day + lookback]
             with fresh(self.lake, inventory, rules, days, progress, now=self._now()) as marts:
-                if asked is None:
-                    opened = lake_session(marts.lake, inventory, days)
-                else:
-                    opened = window_session(marts.lake, days, asked, tz=tz, where=where or {})
-                with opened as con:
-                    return question(con, marts.restated)
+
+                def ask(source: Lake) -> Answered:
+                    if asked is None:
+                        opened = lake_session(source, inventory, days)
+                    else:
+                        opened = window_session(source, days, asked, tz=tz, where=where or {})
+                    with opened as con:
+                        return question(con, marts.restated)
+
+                return ask_steady(marts.lake, days, ask)
 
         return ask_current(self.lake, answer)
+
+
+def _booked(lake: Lake, days: Sequence[date]) -> tuple[int, Decimal]:
+    """How many calls are booked on `days`, and what they cost."""
+    files = [str(path) for day in days if (path := lake.mart_file("calls", day)).exists()]
+    if not files:
+        return 0, Decimal(0)
+    query = "select count(*) as calls, coalesce(sum(cost_usd), 0) as cost from read_parquet($files)"
+    with connect() as con:
+        row = rows(con, query, {"files": files})[0]
+    return row["calls"], row["cost"]
 
 
 def _dimensions_of(info: RollupInfo, group_by: Sequence[str]) -> tuple[str, ...]:

@@ -1,19 +1,21 @@
-"""Parquet files that are replaced while anybody reads them: the new file holds the old one where it was.
+"""Parquet files that are replaced while anybody reads them: the new file holds the old one's rows where they were.
 
 A rename is atomic; a reader is not. DuckDB reads the footer through one handle, then opens the path again to read the
 rows; polars takes the length first. A file that was replaced in between has other bytes where the old footer, or the
-old length, points. So the new file keeps the rows and the footer of the one it replaces at their old offsets, and has
-its own elsewhere. A Parquet footer holds absolute offsets, is looked for at the end of the file only, and need not
-speak of all bytes:
+old length, points. So a file has two halves: one with its own rows, one with those of the file that it replaced, at
+their old offsets; and both files have one length, so that at the old length there is a footer too. A Parquet footer
+holds absolute offsets, is looked for at the end of the file only, and need not speak of all bytes:
 
-    behind:   PAR1  (hole)  old rows  old footer  new rows  new footer
-    in front: PAR1  new rows  (hole)  old rows  old footer  new footer
+    PAR1  own rows  (hole)  old rows  (hole)  footer
+    PAR1  old rows  (hole)  own rows  (hole)  footer
 
-Holes take no space on disk. One generation is kept: a reader may be overtaken once between its two looks at a file.
+Holes take no space on disk. Where a half is too small, the new file is longer, and keeps the old footer where it was.
+One generation is kept: a reader may be overtaken once between its two looks at a file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Callable, Mapping
@@ -32,6 +34,7 @@ _MAGIC = 4
 _FOOTER_END = 8  # the footer's length, and PAR1
 _SAMPLED_ROWS = 16_384
 _COPIED_AT_ONCE = 1 << 20
+_BLOCK = 4096
 _TRIES = 3
 
 
@@ -61,7 +64,7 @@ class Live:
                 ends.append(start + column.total_compressed_size)
                 if column.bloom_filter_offset:
                     ends.append(column.bloom_filter_offset + column.bloom_filter_length)
-        start, end = min(starts, default=footer), max(ends, default=footer)
+        start, end = min(starts, default=_MAGIC), max(ends, default=_MAGIC)
         if not _MAGIC <= start <= end <= footer:
             raise ValueError(f"the footer at byte {footer} points to bytes {start} to {end}")
         return cls(start, end, footer, length)
@@ -71,14 +74,13 @@ def replace(target: Path, rows: Callable[[], pa.RecordBatchReader], metadata: Ma
     """Replace the Parquet file `target`, or make it, of what `rows` gives; on disk on return.
 
     `rows` may be called more than once, and gives the same rows each time, in batches of ROW_GROUP_ROWS at most.
-    The file is at most some four times as long as its rows or the old ones, and takes the space of both. Where the
-    old file is damaged nobody can be reading it: nothing of it is kept. Raises OSError.
+    The file is as long as four times the most rows and footer it ever had, and takes the space of the rows, old and
+    new. Where the old file is damaged nobody can be reading it: nothing of it is kept. Raises OSError.
     """
     temporary = target.with_name(f".{target.stem}-{uuid.uuid4().hex}.tmp")
     try:
         for attempt in range(_TRIES):
-            replaced = _replace(target, temporary, rows, metadata, whatever=attempt == _TRIES - 1)
-            if replaced:
+            if _replace(target, temporary, rows, metadata, whatever=attempt == _TRIES - 1):
                 return
     finally:
         temporary.unlink(missing_ok=True)
@@ -93,52 +95,58 @@ def _replace(
     whatever: bool,
 ) -> bool:
     """Whether it was done; not where somebody else replaced `target` meanwhile, unless `whatever`."""
-    try:
-        old = target.open("rb")
-    except FileNotFoundError:
-        _write(temporary, rows(), metadata)
-        _settle(temporary, target)
-        return True
-    with old:
+    with contextlib.ExitStack() as stack:
         try:
-            kept = Live.read(old)
+            old: BinaryIO | None = stack.enter_context(target.open("rb"))
+        except FileNotFoundError:
+            old = None
+        try:
+            kept = Live.read(old) if old else None
         except (OSError, ValueError):
             kept = None
-        if kept is None:
-            _write(temporary, rows(), metadata)
-        elif not (_is_roomy(kept) and _write_in_front(temporary, rows, metadata, old, kept)):
-            _write(temporary, rows(), metadata, behind=kept.length)
-            with temporary.open("r+b") as new:
-                _keep(old, new, kept)
-        if not whatever and not _is_at(old, target):
+        half = kept.length // 2 if kept else 0
+        behind = half if kept and kept.end <= half else 0
+        own = _write(temporary, rows(), metadata, behind=behind)
+        with temporary.open("r+b") as new:
+            if old is None or kept is None:
+                _settle_footer(new, own, 2 * _half(own))
+            elif _fits(own, kept, behind):
+                _settle_footer(new, own, kept.length)
+                _copy(old, new, kept.start, kept.end)
+            else:
+                behind = max(_half(own), kept.length)
+                own = _write(temporary, rows(), metadata, behind=behind)
+                _settle_footer(new, own, 2 * behind)
+                _copy(old, new, kept.start, kept.end)
+                _copy(old, new, kept.footer, kept.length)
+            os.fsync(new.fileno())
+        if not whatever and not _is_still(old, target):
             return False
-        _settle(temporary, target)
+        temporary.replace(target)
         return True
 
 
-def _is_roomy(kept: Live) -> bool:
-    """Whether as many rows again, and as many more, have room before those that are kept."""
-    return kept.start > _MAGIC and kept.start >= 2 * (kept.end - kept.start)
+def _half(own: Live) -> int:
+    """Room for twice the rows and the footer."""
+    needed = 2 * (own.end - own.start + own.length - own.footer)
+    return -(-needed // _BLOCK) * _BLOCK
 
 
-def _write_in_front(
-    path: Path, rows: Callable[[], pa.RecordBatchReader], metadata: Mapping[str, str], old: BinaryIO, kept: Live
-) -> bool:
-    """Write the new rows before the old ones; False where they do not fit."""
-    _write(path, rows(), metadata)
-    with path.open("r+b") as new:
-        own = Live.read(new)
-        if own.end > kept.start:
-            return False
-        footer = os.pread(new.fileno(), own.length - own.footer, own.footer)
-        new.truncate(own.end)
-        _keep(old, new, kept)
-        new.seek(kept.length)
-        new.write(footer)
-    return True
+def _fits(own: Live, kept: Live, behind: int) -> bool:
+    """Whether old and new rows stand in a half each of a file of the old length, with the new footer at its end."""
+    half, footer = kept.length // 2, own.length - own.footer
+    apart = kept.end <= half if behind else kept.start >= half >= own.end
+    return apart and max(own.end, kept.end) + footer <= kept.length
 
 
-def _write(path: Path, rows: pa.RecordBatchReader, metadata: Mapping[str, str], *, behind: int = 0) -> None:
+def _settle_footer(new: BinaryIO, own: Live, length: int) -> None:
+    """Move the footer to the end of a file of `length` bytes; all but the rows and the footer is a hole."""
+    footer = os.pread(new.fileno(), own.length - own.footer, own.footer)
+    os.ftruncate(new.fileno(), own.end)
+    os.pwrite(new.fileno(), footer, length - len(footer))
+
+
+def _write(path: Path, rows: pa.RecordBatchReader, metadata: Mapping[str, str], *, behind: int) -> Live:
     """Write a Parquet file whose rows begin at byte `behind`, or after the magic; the bytes before are a hole."""
     first = next(iter(rows), None)
     with pa.OSFile(str(path), "wb") as sink:
@@ -156,11 +164,11 @@ def _write(path: Path, rows: pa.RecordBatchReader, metadata: Mapping[str, str], 
             for batch in rows:
                 writer.write_batch(batch)
             writer.add_key_value_metadata(dict(metadata))
-    if behind:
-        with path.open("rb") as file:
-            own = Live.read(file)
-        if own.start < behind:
-            raise OSError(f"the Parquet writer wrote at byte {own.start}, before byte {behind}")
+    with path.open("rb") as file:
+        own = Live.read(file)
+    if own.start < own.end and own.start < behind:
+        raise OSError(f"the Parquet writer wrote at byte {own.start}, before byte {behind}")
+    return own
 
 
 def _encodings(rows: pa.RecordBatch) -> dict[str, Any]:
@@ -178,25 +186,19 @@ def _encodings(rows: pa.RecordBatch) -> dict[str, Any]:
     return {"use_dictionary": dictionaries, "bloom_filter_options": filters or None}
 
 
-def _keep(old: BinaryIO, new: BinaryIO, kept: Live) -> None:
-    """Copy what is live in `old` to the same places of `new`."""
-    for start, end in ((kept.start, kept.end), (kept.footer, kept.length)):
-        at = start
-        while at < end:
-            piece = os.pread(old.fileno(), min(_COPIED_AT_ONCE, end - at), at)
-            if not piece:
-                raise OSError(f'"{old.name}" ended at byte {at}, before byte {end}')
-            at += os.pwrite(new.fileno(), piece, at)
+def _copy(old: BinaryIO, new: BinaryIO, start: int, end: int) -> None:
+    """Copy bytes [start, end) of `old` to the same place of `new`."""
+    while start < end:
+        piece = os.pread(old.fileno(), min(_COPIED_AT_ONCE, end - start), start)
+        if not piece:
+            raise OSError(f'"{old.name}" ended at byte {start}, before byte {end}')
+        start += os.pwrite(new.fileno(), piece, start)
 
 
-def _is_at(file: BinaryIO, path: Path) -> bool:
+def _is_still(file: BinaryIO | None, path: Path) -> bool:
+    """Whether `path` is the open file, or still nothing."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        found = path.stat()
     except FileNotFoundError:
-        return False
-
-
-def _settle(temporary: Path, target: Path) -> None:
-    with temporary.open("rb") as handle:
-        os.fsync(handle.fileno())
-    temporary.replace(target)
+        return file is None
+    return file is not None and os.path.samestat(os.fstat(file.fileno()), found)

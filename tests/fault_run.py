@@ -12,7 +12,6 @@ twice, as exporters do.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import signal
 import subprocess
@@ -21,7 +20,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -168,45 +168,53 @@ def _count(lake: Path, counts: Counts) -> None:
     counts.billed_usd = Decimal(cost)
 
 
+@contextmanager
+def _tmpfs(folder: Path, mib: int) -> Iterator[Path]:
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", folder], check=True)  # noqa: S607
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)  # noqa: S607
+
+
 def full_disk(folder: Path, *, mib: int = 24) -> str:
     """Fill the disk under a server, make room again, and count. Needs the right to mount a tmpfs."""
-    lake, source = folder / "lake", random.Random(0)  # noqa: S311  (ids)
-    lake.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", lake], check=True)  # noqa: S607
-    try:
+    source = random.Random(0)  # noqa: S311  (ids)
+    acknowledged: set[str] = set()
+    refused: Counter[str] = Counter()
+
+    def send(export: Callable[..., object]) -> str | None:
+        """The code of a refusal, or None."""
+        ids = new_ids(source, 512)
+        try:
+            export(calls(ids, source, time.time_ns()), timeout=30)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+        acknowledged.update(ids)
+        return None
+
+    with _tmpfs(folder / "lake", mib) as lake:
         ballast = lake / "ballast"
         ballast.write_bytes(bytes(mib * 2**20 // 2))
-        acknowledged: set[str] = set()
-        refused: Counter[str] = Counter()
         with Server(lake, landing__segment_seconds=0.3) as server:
             with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
                 export = channel.unary_unary(EXPORT)
                 deadline = time.monotonic() + 120
-                while sum(refused.values()) < 20 and time.monotonic() < deadline:
-                    ids = new_ids(source, 512)
-                    try:
-                        export(calls(ids, source, time.time_ns()), timeout=30)
-                        acknowledged.update(ids)
-                    except grpc.RpcError as error:
-                        refused[error.code().name] += 1
+                while refused.total() < 20 and time.monotonic() < deadline:
+                    if code := send(export):
+                        refused[code] += 1
                 ballast.unlink()
-                while True:
-                    ids = new_ids(source, 512)
-                    with suppress(grpc.RpcError):
-                        export(calls(ids, source, time.time_ns()), timeout=30)
-                        acknowledged.update(ids)
-                        break
-                    time.sleep(0.5)
+                while send(export):
+                    time.sleep(0.2)
             server.wait_until_landed()
             assert server.stop() == 0, server.log()
         landed = landed_span_ids(lake)
-    finally:
-        subprocess.run(["umount", lake], check=True)  # noqa: S607
     lost, doubled = len(acknowledged - landed.keys()), sum(landed.values()) - len(landed)
-    assert refused, "the disk was never full"
     assert (lost, doubled) == (0, 0), (lost, doubled)
+    assert refused, "the disk was never full"
     return (
-        f"a full disk of {mib} MiB: refused {json.dumps(refused)}, then accepted again; {len(acknowledged):,} calls "
+        f"a full disk of {mib} MiB: refused ({dict(refused)}) and accepted again; {len(acknowledged):,} calls "
         f"acknowledged, {len(landed):,} landed, {lost} lost, {doubled} landed twice"
     )
 

@@ -57,13 +57,20 @@ class LandedTable:
         self.columns = columns
         self._time_column = time_column
         self._schema = columns.append(DAY)
+        self._numbers: dict[str, int] = {}
         self._delta = self._open()
         self._add_missing_columns()
 
     def landed_number(self, receiver_id: str) -> int:
-        """The last segment of `receiver_id` whose rows are in this table; 0 if there is none."""
-        self._delta.update_incremental()
-        return self._delta.transaction_version(receiver_id) or 0
+        """The last segment of `receiver_id` whose rows are in this table; 0 if there is none.
+
+        The log is read at the first question only: nobody else lands for a receiver while its lock is held, and
+        following the log costs more than landing a small segment. So ask only with the lock.
+        """
+        if receiver_id not in self._numbers:
+            self._delta.update_incremental()
+            self._numbers[receiver_id] = self._delta.transaction_version(receiver_id) or 0
+        return self._numbers[receiver_id]
 
     def write(self, rows: pa.Table) -> list[LandedFile]:
         """Write `rows` (with their `day`) as one file a day. No reader sees them before `commit`."""
@@ -107,10 +114,12 @@ class LandedTable:
             )
         except (OSError, DeltaError):
             # The error may have come after the commit; only the log knows.
+            self._numbers.pop(receiver_id, None)
             self._delta = DeltaTable(self.root)
-            if (self._delta.transaction_version(receiver_id) or 0) < number:
+            if self.landed_number(receiver_id) < number:
                 discard(files)
                 raise
+        self._numbers[receiver_id] = number
         self._delta.update_incremental()  # a commit leaves the handle at the version before it
         self._delta = delta_log.settle(self._delta, self.root, after=version)
 

@@ -192,3 +192,13 @@ def test_processes_that_create_a_table_at_once_all_open_it(tmp_path: Path) -> No
             lake = Lake.create(tmp_path / str(number))
             opened = list(starting.map(lambda _, lake=lake: landed_tables(lake), range(8)))  # type: ignore[misc]
             assert {0} == {table.landed_number("0" * 12) for tables in opened for table in tables}
+
+
+def test_a_segment_is_landed_once_though_two_processes_believe_it_is_theirs(lake: Lake) -> None:
+    """A lock may fail, as on a network file system: the log refuses the second, whatever it remembers."""
+    (one, _), (other, _) = landed_tables(lake), landed_tables(lake)
+    assert (0, 0) == (one.landed_number("r"), other.landed_number("r"))
+    for table in (one, other):
+        table.commit(table.write(rows(NOON, NOON, NOON)), receiver_id="r", number=1)
+    assert 3 == len(DeltaTable(lake.table("spans")).to_pyarrow_table())
+    assert 1 == other.landed_number("r")

@@ -16,6 +16,7 @@ One generation is kept: a reader may be overtaken once between its two looks at 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Callable, Mapping
@@ -143,7 +144,8 @@ def _settle_footer(new: BinaryIO, own: Live, length: int) -> None:
     """Move the footer to the end of a file of `length` bytes; all but the rows and the footer is a hole."""
     footer = os.pread(new.fileno(), own.length - own.footer, own.footer)
     os.ftruncate(new.fileno(), own.end)
-    os.pwrite(new.fileno(), footer, length - len(footer))
+    if os.pwrite(new.fileno(), footer, length - len(footer)) < len(footer):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _write(path: Path, rows: pa.RecordBatchReader, metadata: Mapping[str, str], *, behind: int) -> Live:

@@ -61,7 +61,7 @@ class Bench:
         self.wire_bytes = self.load.stat().st_size
         self.loop_requests = max(1, min(self.spans, LOOP_SPANS) // per_request)
         self.loop_spans = min(self.spans, self.loop_requests * per_request)
-        self._decoder = Decoder(conventions.load(), "drop", settings.Landing())
+        self._decoder = Decoder(conventions.load(), "drop", settings.Landing(), coded=True)
 
     def median(self, name: str) -> float:
         return statistics.median(self.seen[name])

@@ -15,6 +15,7 @@ import pyarrow as pa
 from ..models.conventions import Conventions
 from ..models.settings import Landing
 from .anyvalue import Kind, TextPool, Values, decode
+from .coded import coded_texts
 from .notes import Notes
 from .ragged import REPLACED, Integers, cut_texts, offsets_and_bytes, row_of_each, take, text_map
 
@@ -172,10 +173,19 @@ class Attributes:
         self._notes.add("attributes_dropped", self.rows[beyond])
 
     def rest(self) -> pa.MapArray:
-        """What was not taken out, content aside."""
+        """What was not taken out, content aside; keys are codes, and no other key is among what they stand for."""
         content = np.array([self._rules.is_content(key) for key in self.keys], np.bool_)
         left = self._left & ~content[self._key_of] if content.any() else self._left
-        return self.map_of(np.flatnonzero(left))
+        positions = np.flatnonzero(left)
+        codes = self._key_of[positions]
+        used = np.flatnonzero(np.bincount(codes, minlength=len(self.keys)))
+        if len(used) < len(self.keys):
+            place = np.zeros(len(self.keys), np.int32)
+            place[used] = np.arange(len(used))
+            codes = place[codes]
+        keys = coded_texts(pa.array([self.keys[code] for code in used.tolist()], pa.string()), codes)
+        texts = self.texts(self.values.text_at[positions])
+        return text_map(self.rows[positions], self.height, keys, texts, empty_is_null=False)
 
     def _distinct_keys(self, keys: pa.BinaryArray) -> tuple[list[str], npt.NDArray[np.int32]]:
         encoded = keys.dictionary_encode()

@@ -13,7 +13,7 @@ import pyarrow as pa
 from ..models.conventions import Conventions
 from ..models.settings import Landing
 from .privacy import Privacy
-from .records import EVENTS_BY_DAY, SPANS_BY_DAY, Batch, Landed, Rulebook
+from .records import CODED_EVENTS, CODED_SPANS, EVENTS_BY_DAY, SPANS_BY_DAY, Batch, Landed, Rulebook
 from .requests import Request, batches, to_arrow
 from .wire import Signal
 
@@ -35,8 +35,16 @@ class Decoder:
     """
 
     def __init__(
-        self, conventions: Conventions, content_policy: str, landing: Landing, privacy: Privacy | None = None
+        self,
+        conventions: Conventions,
+        content_policy: str,
+        landing: Landing,
+        privacy: Privacy | None = None,
+        *,
+        coded: bool = False,
     ) -> None:
+        """With `coded`, rows that are only to be written: text that repeats is left as codes (coded.py)."""
+        self._coded = coded
         self._rulebook = Rulebook(conventions, content_policy, landing, privacy or Privacy())
 
     def decode(self, requests: Sequence[Request]) -> Decoded:
@@ -63,12 +71,11 @@ class Decoder:
                 continue
             landed.add(found)
             undecodable += [indices[at] for at in unreadable]
-        return Decoded(
-            pa.Table.from_batches(landed.spans, SPANS_BY_DAY),
-            pa.Table.from_batches(landed.events, EVENTS_BY_DAY),
-            sorted(undecodable),
-            landed.notes,
-        )
+        spans = pa.Table.from_batches(landed.spans, CODED_SPANS)
+        events = pa.Table.from_batches(landed.events, CODED_EVENTS)
+        if not self._coded:
+            spans, events = spans.cast(SPANS_BY_DAY), events.cast(EVENTS_BY_DAY)
+        return Decoded(spans, events, sorted(undecodable), landed.notes)
 
     def _land(self, signal: Signal, requests: list[Request]) -> tuple[Landed, list[int]]:
         """The rows of some requests, and which of them are unreadable."""

@@ -20,7 +20,7 @@ _NEARLY_UNIQUE = frozenset({"trace_id", "span_id", "parent_span_id", "response_i
 def write_parquet(rows: pa.Table, path: Path) -> int:
     """Write `rows` to `path` and force file and name to disk; returns the bytes."""
     with ParquetFile(path, rows.schema) as file:
-        file.write(rows)
+        file.write(rows.unify_dictionaries())  # a second dictionary in a row group would end its encoding
     return file.bytes
 
 
@@ -78,9 +78,13 @@ def _dictionary_columns(schema: pa.Schema) -> list[str]:
             leaves += [f"{field.name}.key_value.key", f"{field.name}.key_value.value"]
         elif pa.types.is_list(field.type):
             leaves.append(f"{field.name}.list.element")
-        elif pa.types.is_string(field.type) and field.name not in _NEARLY_UNIQUE:
+        elif _is_text(field.type) and field.name not in _NEARLY_UNIQUE:
             leaves.append(field.name)
     return leaves
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_dictionary(kind))
 
 
 def _columns_with_statistics(schema: pa.Schema) -> list[str]:

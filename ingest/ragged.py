@@ -120,7 +120,7 @@ def with_nulls(numbers: npt.NDArray[Any], missing: Mask) -> pa.Array:
 
 
 def text_map(
-    rows: Integers, height: int, keys: pa.StringArray, texts: pa.StringArray, *, empty_is_null: bool
+    rows: Integers, height: int, keys: pa.Array, texts: pa.StringArray, *, empty_is_null: bool
 ) -> pa.MapArray:
     """A MAP(VARCHAR, VARCHAR) column of `height` rows from entries whose `rows` ascend."""
     counts = np.bincount(rows, minlength=height)

@@ -18,6 +18,7 @@ from ..models import schema
 from ..models.conventions import Conventions
 from ..models.settings import Landing
 from .attributes import Attributes, Encoded, KeyRules
+from .coded import coded_schema, with_coded_items
 from .forced import Forced
 from .ids import SPAN_ID_BYTES, TRACE_ID_BYTES, hex_ids, valid_ids
 from .notes import Notes
@@ -31,16 +32,17 @@ _RESOURCE_BYTES = 256 * 1024 * 1024
 _US_PER_DAY = 86_400_000_000
 _EARLIEST_US = -400 * _US_PER_DAY
 _LATEST_US = _US_PER_DAY
-_KINDS = pa.array([None, "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"], pa.string())
-_STATUSES = pa.array(["UNSET", "OK", "ERROR"])
+_KINDS = pa.array([None, "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"], pa.string()).dictionary_encode()
+_STATUSES = pa.array(["UNSET", "OK", "ERROR"]).dictionary_encode()
 
 SPANS_BY_DAY = schema.SPANS.append(schema.DAY)
 EVENTS_BY_DAY = schema.EVENTS.append(schema.DAY)
+CODED_SPANS, CODED_EVENTS = coded_schema(SPANS_BY_DAY), coded_schema(EVENTS_BY_DAY)
 
 
 @dataclass
 class Landed:
-    """Rows found so far."""
+    """Rows found so far, in the schema of coded.py."""
 
     spans: list[pa.RecordBatch] = field(default_factory=list)
     events: list[pa.RecordBatch] = field(default_factory=list)
@@ -148,13 +150,13 @@ class Batch:
         at = attributes.find("service.name")
         service_at = np.full(count, -1, np.int64)
         service_at[attributes.rows[at]] = attributes.values.text_at[at]
-        self._services = attributes.texts(service_at)
+        self._services = attributes.texts(service_at).dictionary_encode()
         attributes.keep_within(_RESOURCE_BYTES, self._rows_of_each_resource(count))
-        self._resource_maps = attributes.rest()
+        self._resource_maps = with_coded_items(attributes.rest())
         self._scope_notes = Notes(len(self._scopes))
         scope = self._scopes.field("scope")
-        self._scope_names = self._rulebook.text(scope.field("name"), self._scope_notes)
-        self._scope_versions = self._rulebook.text(scope.field("version"), self._scope_notes)
+        self._scope_names = self._rulebook.text(scope.field("name"), self._scope_notes).dictionary_encode()
+        self._scope_versions = self._rulebook.text(scope.field("version"), self._scope_notes).dictionary_encode()
 
     def _rows_of_each_resource(self, count: int) -> Integers:
         """Spans and their events, or log records, by resource."""
@@ -283,8 +285,8 @@ class Batch:
             "received_at": _instants(received),
             "day": pa.array((moments // _US_PER_DAY).astype(np.int32)).cast(pa.date32()),
         }
-        into = SPANS_BY_DAY if "started_at" in columns else EVENTS_BY_DAY
-        batches = self._landed.spans if into is SPANS_BY_DAY else self._landed.events
+        into = CODED_SPANS if "started_at" in columns else CODED_EVENTS
+        batches = self._landed.spans if into is CODED_SPANS else self._landed.events
         batches.append(pa.RecordBatch.from_arrays([columns[name] for name in into.names], schema=into))
         for note, rows in notes.counts().items():
             self._landed.count(note, rows)
@@ -299,7 +301,7 @@ def _instants(microseconds: Integers) -> pa.Array:
     return pa.array(microseconds).cast(schema.TIMESTAMP)
 
 
-def _word(words: pa.StringArray, codes: pa.Array) -> pa.StringArray:
+def _word(words: pa.DictionaryArray, codes: pa.Array) -> pa.DictionaryArray:
     """The word for each code; NULL for a code OTLP does not define, the first for no code at all."""
     numbers = np.asarray(pc.fill_null(codes, 0)).astype(np.int64)
     return take(words, np.where((numbers >= 0) & (numbers < len(words)), numbers, -1))

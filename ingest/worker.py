@@ -221,7 +221,9 @@ def main() -> int:
     locks = _locks(folders, wishes)
     if locks is None:
         return 0
-    decoder = Decoder(conventions.load(order.conventions), order.content.policy, order.landing, order.privacy)
+    decoder = Decoder(
+        conventions.load(order.conventions), order.content.policy, order.landing, order.privacy, coded=True
+    )
     try:
         tables = landed_tables(lake)
     except (OSError, DeltaError) as error:

@@ -36,7 +36,7 @@ class Place:
         self.spans, self.events = landed_tables(self.lake)
 
     def lander(self) -> Lander:
-        decoder = Decoder(conventions.load(), "drop", Landing())
+        decoder = Decoder(conventions.load(), "drop", Landing(), coded=True)
         return Lander(self.folder, decoder, self.spans, self.events)
 
     def journal(self, number: int, *bodies: bytes) -> list[bytes]:

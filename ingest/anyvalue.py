@@ -136,9 +136,12 @@ def decode(encoded: pa.BinaryArray, wanted: Integers, pool: TextPool) -> Values:
 def _string_begins(octets: npt.NDArray[np.uint8], starts: Integers, ends: Integers) -> Integers:
     """Where the text of each string AnyValue begins; -1 if it is not one length-delimited field and no more."""
     begins = starts + 2
-    short = np.minimum(starts + 1, ends - 1)
-    short = begins + octets[short] == ends
-    short &= ends - begins < 0x80
+    # Behind a value of one byte stands another's, or nothing; begins is then past its end, whatever is added.
+    length = octets.take(starts + 1, mode="clip")
+    short = begins + length == ends
+    short &= length < 0x80
+    if short.all():
+        return begins
     # Texts of 128 bytes and more: their length is a varint of several digits.
     open_ = long = np.flatnonzero(~short)
     sizes = np.zeros(len(starts), np.int64)

@@ -68,6 +68,10 @@ class Lake:
         """Folder of `*.prom` files, figures of the lake that /metrics shows."""
         return self.root / "metrics"
 
+    def turn(self, day: date) -> Path:
+        """Locked by the process that derives `day`."""
+        return self.root / ".turns" / f"{day.isoformat()}.lock"
+
     @property
     def user_rollups(self) -> Path:
         """Folder of the user's own rollups."""

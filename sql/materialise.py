@@ -6,9 +6,11 @@ day would give; any other is made again. `calls` is written last, so its fingerp
 
 from __future__ import annotations
 
+import fcntl
+import os
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -65,26 +67,52 @@ def refresh_days(
 ) -> Refreshed:
     """Make the marts of the dirty days among `days`, and of `again`; `now` dates what that restates.
 
-    Interrupted anywhere, each mart file is the old or the new one whole, and an unfinished day stays dirty.
-    Raises LakeNotWritable where a mart cannot be written.
+    Processes take turns at a day, and whoever has its turn looks anew at what has landed: so a day never goes
+    back to what an older look saw, and no two derive the same. Interrupted anywhere, each mart file is the old or
+    the new one whole, and an unfinished day stays dirty. Raises LakeNotWritable where a mart cannot be written.
     """
     dirty = sorted({*dirty_days(lake, inventory, rules, days), *again})
+    made: list[date] = []
     with record(lake) as restated:
         for done, day in enumerate(dirty):
             if progress:
                 progress(done, len(dirty))
-            fingerprint = inventory.fingerprint(day, rules.names())
-            with derived_day(day, inventory, rules) as con:
-                if Sealed.read(lake).holds(day):
-                    continue  # by retention, meanwhile: its marts stand, and may know more than our inventory did
-                restatement = compared(con, day, lake, rules.book.name, now)
-                for name in _ORDER:
-                    _write(con, name, day, lake.mart_file(name, day), fingerprint)
-            if restatement:
-                restated.append(restatement)
+            with _turn(lake, day):
+                current = Inventory.take(lake)
+                if day in again or dirty_days(lake, current, rules, [day]):
+                    restated.extend(_make(lake, current, rules, day, now))
+                    made.append(day)
     if progress and dirty:
         progress(len(dirty), len(dirty))
-    return Refreshed(tuple(dirty), tuple(restated))
+    return Refreshed(tuple(made), tuple(restated))
+
+
+def _make(lake: Lake, inventory: Inventory, rules: Rules, day: date, now: datetime) -> list[Restatement]:
+    """Make the marts of one day, unless retention sealed it meanwhile; what that restates, if anything."""
+    fingerprint = inventory.fingerprint(day, rules.names())
+    with derived_day(day, inventory, rules) as con:
+        if Sealed.read(lake).holds(day):
+            return []  # its marts stand, and may know more than our inventory did
+        restatement = compared(con, day, lake, rules.book.name, now)
+        _write_all(con, day, lake, fingerprint)
+    return [restatement] if restatement else []
+
+
+@contextmanager
+def _turn(lake: Lake, day: date) -> Iterator[None]:
+    """Wait until no other process derives `day`. Raises LakeNotWritable."""
+    path = lake.turn(day)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+    except OSError as error:
+        raise LakeNotWritable(f'cannot write "{path}": {error.strerror}: is the lake read-only?') from error
+    try:
+        with suppress(OSError):  # a file system without locks: the last writer stands, and the next look mends it
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -113,10 +141,19 @@ def fresh(
                     if lake.mart_file(name, day).exists():
                         copy.mart_file(name, day).parent.mkdir(parents=True)
                         copy.mart_file(name, day).symlink_to(lake.mart_file(name, day).resolve())
-            refresh_days(copy, inventory, rules, dirty, progress, now=now)
+            for done, day in enumerate(sorted(dirty)):
+                if progress:
+                    progress(done, len(dirty))
+                with derived_day(day, inventory, rules) as con:
+                    _write_all(con, day, copy, "passing")
             yield FreshMarts(copy)
     else:
         yield FreshMarts(lake, refreshed.restated)
+
+
+def _write_all(con: duckdb.DuckDBPyConnection, day: date, lake: Lake, fingerprint: str) -> None:
+    for name in _ORDER:
+        _write(con, name, day, lake.mart_file(name, day), fingerprint)
 
 
 def _stamp(lake: Lake, day: date) -> str | None:

@@ -190,3 +190,14 @@ def test_a_request_of_too_many_rows_is_told_to_be_split(monkeypatch: pytest.Monk
     assert Checked(2) == check_traces(_request([GOOD] * 2))
     with pytest.raises(MalformedRequest, match="send fewer at once"):
         check_traces(_request([GOOD] * 3))
+
+
+def test_a_request_damaged_inside_a_span_is_malformed() -> None:
+    """Its outer frames are whole and its ids valid; but it could not land, so it must not be acknowledged."""
+    request = ExportTraceServiceRequest()
+    span = request.resource_spans.add().scope_spans.add().spans.add(trace_id=GOOD[0], span_id=GOOD[1])
+    span.attributes.add(key="gen_ai.system").value.string_value = "openai"
+    body = request.SerializeToString()
+    assert Checked(1) == check_traces(body)
+    with pytest.raises(MalformedRequest):
+        check_traces(body.replace(b"\x0a\x0dgen_ai", b"\x0a\x7fgen_ai"))

@@ -78,7 +78,7 @@ def take_out(root: Path, paths: Collection[Path]) -> bool:
 def _is_done(delta: DeltaTable, arriving: set[str], leaving: set[str]) -> bool:
     """Whether the table is as the exchange leaves it. Another's removal of the same files brings other names."""
     live = names(live_files(delta))
-    return arriving <= live and not leaving & live if arriving else not leaving & live
+    return arriving <= live and not leaving & live
 
 
 def _removal(file: LiveFile, *, data_change: bool) -> RemoveAction:

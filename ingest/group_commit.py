@@ -98,7 +98,8 @@ class GroupCommit:
     def backlog_bytes(self) -> int:
         """Bytes acknowledged or about to be, and not known to be landed.
 
-        An upper bound: what landing has freed is counted again only when this reaches its own bound.
+        An upper bound: what landing has freed is counted again after a segment closes, and every two seconds
+        while one waits.
         """
         return self._closed_bytes + self._open_bytes + self._pending_bytes
 
@@ -184,8 +185,7 @@ class GroupCommit:
                 if self._last_batch >= CROWD_REQUESTS and self._pending_bytes < _GATHERED_BYTES:
                     await asyncio.sleep(GATHER_SECONDS)
                 batch, self._pending = self._pending, []
-                self._last_batch = len(batch)
-                size = sum(frame_bytes(request) for request, _ in batch)
+                self._last_batch, size = len(batch), self._pending_bytes
                 try:
                     rotated = await loop.run_in_executor(self._thread, self._write, [request for request, _ in batch])
                 except Exception as error:  # whatever it is, every sender must get its answer

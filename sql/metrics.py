@@ -7,12 +7,16 @@ decrease is a restart from zero. Users and runs are never labels: there are too 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 from ..models.errors import LakeNotWritable
 from ..models.lake import Lake
 from .database import connect, rows
 from .inventory import mart_days
+from .steady import ask_steady
 
 FILE = "cost.prom"
 
@@ -36,11 +40,8 @@ _METRICS = (
 
 def exposition(lake: Lake) -> str:
     """The lake's spend in Prometheus' text format; every digit of the money."""
-    files = [str(lake.mart_file("calls", day)) for day in mart_days(lake, "calls")]
-    found = []
-    if files:
-        with connect() as con:
-            found = rows(con, _SPENT, {"files": files})
+    days = mart_days(lake, "calls")
+    found = ask_steady(lake, days, lambda source: _spent(source, days), ("calls",)) if days else []
     lines = []
     for name, column, meaning in _METRICS:
         lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
@@ -49,6 +50,11 @@ def exposition(lake: Lake) -> str:
             for row in found
         ]
     return "\n".join([*lines, ""])
+
+
+def _spent(lake: Lake, days: Sequence[date]) -> list[dict[str, Any]]:
+    with connect() as con:
+        return rows(con, _SPENT, {"files": [str(lake.mart_file("calls", day)) for day in days]})
 
 
 def write_metrics(lake: Lake, folder: Path) -> Path:

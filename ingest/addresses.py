@@ -7,7 +7,7 @@ import ipaddress
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..models.errors import SettingsError
 
@@ -80,41 +80,57 @@ def hold(address: Address) -> Held:
 
 
 def _hold(address: Address) -> Held:
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    port, sockets = address.port, []
+    # First without sharing: a second server on this port is a mistake, not a wish to share it.
+    probes = bound_sockets(address, share_port=False)
+    taken = replace(address, port=probes[0].getsockname()[1])
+    for probe in probes:
+        probe.close()
+    return Held(taken, bound_sockets(taken, share_port=True))
+
+
+def bound_sockets(address: Address, *, share_port: bool) -> list[socket.socket]:
+    """Sockets bound to each address that the host stands for, all on one port, a free one for port 0.
+
+    With `share_port` others that ask for it too may bind the same. Raises OSError.
+    """
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    port = address.port
     try:
-        for family, kind, protocol, _, place in found:
+        for family, _, _, _, place in socket.getaddrinfo(
+            address.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
             try:
-                # First without SO_REUSEPORT: a second server on this port is a mistake, not a wish to share it.
-                with socket.socket(family, kind, protocol) as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind((place[0], port, *place[2:]))
-                    port = port or probe.getsockname()[1]
-                sockets.append(bound(family, (place[0], port, *place[2:])))
+                sockets.append(_bound(family, (place[0], port, *place[2:]), share_port=share_port))
             except OSError as error:
-                if error.errno != errno.EADDRNOTAVAIL or not sockets:  # "localhost" on a machine without IPv6
+                if error.errno != errno.EADDRNOTAVAIL:
                     raise
+                missing = error  # "localhost" on a machine without IPv6
+            else:
+                port = sockets[-1].getsockname()[1]
+        if not sockets and missing is not None:
+            raise missing
     except OSError:
-        for taken in sockets:
-            taken.close()
+        for opened in sockets:
+            opened.close()
         raise
-    return Held(Address(address.setting, address.host, port), sockets)
+    return sockets
 
 
-def bound(family: int, place: tuple[object, ...]) -> socket.socket:
-    """A socket bound to `place` that shares its port with others that ask to. Raises OSError."""
-    sharing = socket.socket(family, socket.SOCK_STREAM)
+def _bound(family: int, place: tuple[object, ...], *, share_port: bool) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sharing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sharing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share_port:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             with suppress(OSError):
-                sharing.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sharing.bind(place)
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(place)
     except OSError:
-        sharing.close()
+        made.close()
         raise
-    return sharing
+    return made
 
 
 def _next_step(error: OSError) -> str:

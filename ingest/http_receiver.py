@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..models.errors import SettingsError
+from .addresses import Address, bound_sockets
 from .http_app import application
 from .intake import Intake
 from .tls import Renewal, Tls
@@ -21,6 +22,7 @@ from .tls import Renewal, Tls
 _KEEP_ALIVE_SECONDS = 75
 """SDKs send every five seconds by default: a connection closed after five is closed while they send."""
 
+_BACKLOG = 2048
 _DRAIN_SECONDS = 5
 _RENEWAL_SECONDS = 5
 _HEAD_BYTES = 64 * 1024
@@ -81,7 +83,7 @@ class HttpReceiver:
 
     async def start(self, address: str) -> int:
         """Listen on `address` (HOST:PORT); returns the port. Raises SettingsError."""
-        sockets = _bound(address, share_port=self._share_port)
+        sockets = _listening(address, share_port=self._share_port)
         port: int = sockets[0].getsockname()[1]
         self._serving = asyncio.create_task(self._server.serve(sockets))
         started = asyncio.create_task(self._server.is_started.wait())
@@ -181,22 +183,13 @@ class _Timed(HttpToolsProtocol):
             self._deadline = None
 
 
-def _bound(address: str, *, share_port: bool) -> list[socket.socket]:
-    """Sockets on every address that HOST stands for, all on one port."""
-    host, _, port = address.rpartition(":")
-    sockets: list[socket.socket] = []
+def _listening(text: str, *, share_port: bool) -> list[socket.socket]:
     try:
-        for family, _, _, _, where in socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        ):
-            at = sockets[0].getsockname()[1] if sockets else where[1]
-            sockets.append(
-                socket.create_server((str(where[0]), at), family=family, backlog=2048, reuse_port=share_port)
-            )
-    except (OSError, ValueError) as error:
+        sockets = bound_sockets(Address.parse("server.http", text), share_port=share_port)
         for opened in sockets:
-            opened.close()
+            opened.listen(_BACKLOG)
+    except OSError as error:
         raise SettingsError(
-            f'cannot listen on "{address}": is the port taken? Choose another with --http HOST:PORT'
+            f'cannot listen on "{text}": is the port taken? Choose another with --http HOST:PORT'
         ) from error
     return sockets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from test_http_receiver import PROTOBUF, ask
 from test_http_receiver import run as run_http
 
 from llmcost.ingest.access import Access
-from llmcost.ingest.addresses import Address
+from llmcost.ingest.addresses import Address, hold
 from llmcost.ingest.binding import guarded
 from llmcost.ingest.forced import packed
 from llmcost.ingest.group_commit import Bounds, GroupCommit
@@ -212,3 +213,15 @@ def test_a_server_that_would_be_open_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="can be reached from other machines"):
         Server(tmp_path / "lake", server__grpc="0.0.0.0:0")
     assert not (tmp_path / "lake").exists()
+
+
+def test_a_host_may_stand_for_an_address_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As localhost does without IPv6: what there is of it is listened on; nothing at all is an error."""
+    here, elsewhere = ((socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in ("127.0.0.1", "192.0.2.1"))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [elsewhere, here])
+    held = hold(Address.parse("server.grpc", "localhost:0"))
+    assert held.address.port
+    held.close()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [elsewhere])
+    with pytest.raises(SettingsError, match="is it an address of this machine"):
+        hold(Address.parse("server.grpc", "localhost:0"))

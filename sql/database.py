@@ -36,15 +36,20 @@ def text_list(texts: Iterable[object]) -> str:
     return "[" + ", ".join(text_literal(str(text)) for text in texts) + "]"
 
 
+def parquet_by_day(files: Iterable[object]) -> str:
+    """A relation over Parquet files by day; a column that only some of them have is NULL in the others."""
+    return (
+        f"read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}}, "
+        "union_by_name = true)"
+    )
+
+
 def parquet(con: duckdb.DuckDBPyConnection, files: Iterable[object], empty: pa.Table) -> tuple[str, str]:
     """A relation over Parquet files by day, and the columns of `empty` to add to it.
 
     Files that an older llmcost landed lack the columns that came later: they are NULL.
     """
-    relation = (
-        f"read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}}, "
-        "union_by_name = true)"
-    )
+    relation = parquet_by_day(files)
     con.register("wanted_columns", empty)
     wanted, present = (
         dict(row[:2] for row in con.execute(f"describe select * from {name}").fetchall())

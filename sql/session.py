@@ -12,16 +12,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 import duckdb
+import pyarrow.parquet as pq
 
 from ..models.errors import UsageError
 from ..models.lake import MARTS, TABLES, Lake
 from ..models.schema import DIMENSIONS
 from ..models.windows import Window
 from .answers import Coverage
-from .database import connect, parquet, rows, text_list
+from .database import connect, parquet, parquet_by_day, rows
 from .derive import empty_relation
 from .inventory import Inventory
-from .relations import VIEWS, read
+from .relations import CHAIN, VIEWS, read
 
 FILTERS = frozenset({*DIMENSIONS, "provider", "model", "operation", "status", "service_name", "cost_basis"})
 """Columns of `calls` that --where may name."""
@@ -119,16 +120,22 @@ def _view(
     con: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], select: str, conditions: Sequence[str] = ()
 ) -> None:
     """A view over Parquet files, or over no rows of the right columns."""
-    if files and name in TABLES:
+    if files and (name in TABLES or _lacks_columns(name, files[-1])):
         source, added = parquet(con, files, empty_relation(name))
         select += added
     elif files:
-        source = f"read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}})"
+        source = parquet_by_day(files)
     else:
         con.register(f"no_{name}", empty_relation(name))
         source = f"no_{name}"
     condition = f"where {' and '.join(conditions)}" if conditions else ""
     con.execute(f"create temp view {name} as {select} from {source} {condition}")
+
+
+def _lacks_columns(mart: str, file: Path) -> bool:
+    """Whether an older llmcost made this file of a mart: a sealed day keeps the columns it had."""
+    wanted = {column.name for column in read(CHAIN / f"{mart}.sql").columns} - {"day"}
+    return not wanted <= set(pq.read_schema(file).names)
 
 
 def _lock(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:

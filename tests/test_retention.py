@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from support.lakes import NOW, SmallLake
@@ -19,7 +20,7 @@ from llmcost.models.errors import LakeNotWritable, UsageError
 from llmcost.models.lake import MARTS
 from llmcost.models.settings import Retention, Settings, Upkeep
 from llmcost.sql import Warehouse
-from llmcost.sql.inventory import Inventory
+from llmcost.sql.inventory import Inventory, mart_days
 from llmcost.sql.retention import Retained
 from llmcost.sql.sealed import Sealed
 
@@ -206,3 +207,19 @@ def test_the_table_says_that_rows_went(small: SmallLake) -> None:
     table = DeltaTable(small.lake.table("spans"))
     log = (small.lake.table("spans") / "_delta_log" / f"{table.version():020d}.json").read_text()
     assert '"dataChange":true' in log
+
+
+def test_sealed_days_lack_what_came_later(small: SmallLake) -> None:
+    """A day whose spans are gone keeps the columns it was made with: later ones are NULL there, beside days that
+    have them and where no day has."""
+    retained(small.warehouse)
+    cost = small.warehouse.ask("cost-per-feature", since="60d").coverage.cost_usd
+    for days in ([BEFORE], mart_days(small.lake, "calls")):
+        for path in (small.lake.mart_file("calls", day) for day in days):
+            metadata = pq.read_metadata(path).metadata
+            table = pq.read_table(path, partitioning=None)
+            older = [name for name in table.column_names if name != "cache_savings_usd"]
+            pq.write_table(table.select(older).replace_schema_metadata(metadata), path)
+        found = small.warehouse.sql(f"select cache_savings_usd from calls where day = '{BEFORE}'")
+        assert set(found["cache_savings_usd"].to_pylist()) == {None}
+        assert small.warehouse.ask("cost-per-feature", since="60d").coverage.cost_usd == cost

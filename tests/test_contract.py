@@ -22,7 +22,7 @@ CALLS = {
     "input_tokens": COUNT, "output_tokens": COUNT, "cache_read_tokens": COUNT, "cache_write_5m_tokens": COUNT,
     "cache_write_1h_tokens": COUNT, "audio_input_tokens": COUNT, "reasoning_tokens": COUNT,
     "audio_output_tokens": COUNT, "reported_cost_usd": MONEY, "list_cost_usd": MONEY, "contract_cost_usd": MONEY,
-    "cost_usd": MONEY, "avoided_cost_usd": MONEY, "cost_basis": TEXT, "unpriced_reason": TEXT, "price_book": TEXT,
+    "cost_usd": MONEY, "avoided_cost_usd": MONEY, "output_cost_usd": MONEY, "cache_savings_usd": MONEY, "cost_basis": TEXT, "unpriced_reason": TEXT, "price_book": TEXT,
     "user_id": TEXT, "customer_id": TEXT, "team": TEXT, "org": TEXT, "key_id": TEXT, "feature": TEXT, "route": TEXT,
     "agent_name": TEXT, "agent_run_id": TEXT, "session_id": TEXT, "prompt_version": TEXT, "deployment": TEXT,
     "traffic_type": TEXT, "service_name": TEXT, "tags": "list<element: string>", "span_ids": "list<element: string>",

@@ -191,3 +191,46 @@ def test_every_mistake_of_a_file_is_found_and_the_rest_is_read(tmp_path: Path) -
         "[[contract]] entry 1: percent = 1E+9 is not between -100 and 1000",
         "unknown table [lists]: known are list, contract, override, alias",
     ]
+
+
+CACHED = {"input_tokens": 1_000_000, "cache_read_tokens": 600_000, "cache_write_5m_tokens": 100_000}
+HAIKU = {"output": Decimal(5), "saved": Decimal("0.6") * (1 - Decimal("0.1")) - Decimal("0.1") * Decimal("0.25")}
+"""claude-haiku-4-5: $1 in, $5 out; reads at a tenth, writes at 1.25 times."""
+
+
+def haiku(**columns: Any) -> dict[str, Any]:
+    """A million tokens in, of which most through the cache, and a million out."""
+    return million("claude-haiku-4-5", "anthropic", **CACHED, **columns)
+
+
+def test_the_booked_cost_has_parts(tmp_path: Path) -> None:
+    """What was generated, and what the cache saved, at the prices that are booked."""
+    (call,) = booked(tmp_path, "", haiku())
+
+    assert (call["output_cost_usd"], call["cache_savings_usd"]) == (HAIKU["output"], HAIKU["saved"])
+    assert call["cost_usd"] - call["output_cost_usd"] + call["cache_savings_usd"] == 1
+
+
+def test_the_parts_of_a_reported_cost_are_those_of_the_list_in_proportion(tmp_path: Path) -> None:
+    """A gateway says one figure; its parts stand to it as the list's parts to the list's cost."""
+    whole = 1 - HAIKU["saved"] + HAIKU["output"]
+    (call,) = booked(tmp_path, "", haiku(reported_cost_usd=float(whole / 2), cost_ignores_cache=False))
+
+    assert call["cost_basis"] == "reported"
+    assert (call["output_cost_usd"], call["cache_savings_usd"]) == (HAIKU["output"] / 2, HAIKU["saved"] / 2)
+
+
+def test_the_parts_follow_contract_and_override(tmp_path: Path) -> None:
+    """A percentage holds for each part; a price of your own has parts of its own."""
+    (halved,) = booked(tmp_path, '[[contract]]\nmodel = "claude-haiku-4-5"\npercent = -50\n', haiku())
+    (own,) = booked(tmp_path, '[[override]]\nmodel = "claude-haiku-4-5"\ninput = 2\noutput = 3\n', haiku())
+
+    assert (halved["output_cost_usd"], halved["cache_savings_usd"]) == (HAIKU["output"] / 2, HAIKU["saved"] / 2)
+    assert (own["output_cost_usd"], own["cache_savings_usd"]) == (3, 0)
+
+
+def test_parts_that_no_price_tells_are_unknown(tmp_path: Path) -> None:
+    """A reported cost of a model that no list has: the whole is known, its parts are not."""
+    (call,) = booked(tmp_path, "", million("acme-7b", "acme", reported_cost_usd=0.7, cost_ignores_cache=False))
+
+    assert (call["cost_usd"], call["output_cost_usd"], call["cache_savings_usd"]) == (Decimal("0.7"), None, None)

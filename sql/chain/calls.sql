@@ -93,6 +93,23 @@ amounts as (
                 9
             ) as decimal(18, 9)
         ) as cost_usd,
+        cast(
+            round(
+                rates.output * cast(coalesce(keyed.output_tokens, 0) as decimal(10, 0))
+                + rates.reasoning * cast(coalesce(keyed.reasoning_tokens, 0) as decimal(10, 0))
+                + rates.audio_output * cast(coalesce(keyed.audio_output_tokens, 0) as decimal(10, 0)),
+                9
+            ) as decimal(18, 9)
+        ) as output_usd,
+        -- a cache rate is what a token costs beyond a fresh one: negative for reads, positive for most writes
+        cast(
+            round(
+                - rates.cache_read * cast(coalesce(keyed.cache_read_tokens, 0) as decimal(10, 0))
+                - rates.cache_write_5m * cast(coalesce(keyed.cache_write_5m_tokens, 0) as decimal(10, 0))
+                - rates.cache_write_1h * cast(coalesce(keyed.cache_write_1h_tokens, 0) as decimal(10, 0)),
+                9
+            ) as decimal(18, 9)
+        ) as saved_usd,
     from keyed
     inner join layered
         on keyed.call_sid = layered.call_sid
@@ -113,6 +130,12 @@ priced as (
         max(cost_usd) filter (layer = 'list') as list_cost_usd,
         max(cast(round(cost_usd * factor, 9) as decimal(18, 9))) filter (layer = 'contract') as contract_cost_usd,
         max(cost_usd) filter (layer = 'override') as override_cost_usd,
+        max(output_usd) filter (layer = 'list') as list_output_usd,
+        max(cast(round(output_usd * factor, 9) as decimal(18, 9))) filter (layer = 'contract') as contract_output_usd,
+        max(output_usd) filter (layer = 'override') as override_output_usd,
+        max(saved_usd) filter (layer = 'list') as list_saved_usd,
+        max(cast(round(saved_usd * factor, 9) as decimal(18, 9))) filter (layer = 'contract') as contract_saved_usd,
+        max(saved_usd) filter (layer = 'override') as override_saved_usd,
     from amounts
     group by call_sid
 ),
@@ -123,6 +146,12 @@ costed as (
         priced.list_cost_usd,
         priced.contract_cost_usd,
         priced.override_cost_usd,
+        priced.list_output_usd,
+        priced.contract_output_usd,
+        priced.override_output_usd,
+        priced.list_saved_usd,
+        priced.contract_saved_usd,
+        priced.override_saved_usd,
     from keyed
     left join priced
         on keyed.call_sid = priced.call_sid
@@ -200,6 +229,26 @@ select
             )
     end
         as avoided_cost_usd, -- what a gateway's cache hit would have cost, USD
+    case booked.cost_basis
+        when 'cache_hit' then 0
+        when 'failed' then 0
+        when 'override' then booked.override_output_usd
+        when 'contract' then booked.contract_output_usd
+        when 'reported'
+            then round(booked.list_output_usd * (booked.reported_cost_usd / nullif(booked.list_cost_usd, 0)), 9)
+        when 'list' then booked.list_output_usd
+    end::decimal(18, 9)
+        as output_cost_usd, -- part of cost_usd for what was generated, USD; NULL where no price tells the parts
+    case booked.cost_basis
+        when 'cache_hit' then 0
+        when 'failed' then 0
+        when 'override' then booked.override_saved_usd
+        when 'contract' then booked.contract_saved_usd
+        when 'reported'
+            then round(booked.list_saved_usd * (booked.reported_cost_usd / nullif(booked.list_cost_usd, 0)), 9)
+        when 'list' then booked.list_saved_usd
+    end::decimal(18, 9)
+        as cache_savings_usd, -- what the same input without the provider's cache would cost more, USD; below 0 where writes cost more than reads saved
     booked.cost_basis, -- override, contract, reported, list, cache_hit or failed; NULL when unpriced
     case
         when booked.cost_basis is not null then null

@@ -210,7 +210,7 @@ def test_the_table_says_that_rows_went(small: SmallLake) -> None:
 
 
 def test_sealed_days_lack_what_came_later(small: SmallLake) -> None:
-    """A day whose spans are gone keeps its columns: later ones are NULL there, whether or not another day has them."""
+    """A day whose spans are gone keeps its columns: later ones are NULL there, beside days that have them or not."""
     retained(small.warehouse)
     cost = small.warehouse.ask("cost-per-feature", since="60d").coverage.cost_usd
     for days in ([BEFORE], mart_days(small.lake, "calls")):

@@ -25,7 +25,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
 from ..models.lake import Lake
-from ..models.schema import DAY, EVENTS, SPANS, TELLING, TIME_COLUMNS
+from ..models.schema import DAY, EVENTS, LASTING, SPANS, TELLING, TIME_COLUMNS
 from . import delta_log
 from .journal import sync_folder
 from .parquet import write_parquet
@@ -43,6 +43,8 @@ class LandedFile:
     last_at: datetime
     null_counts: Mapping[str, int]
     """Of the columns TELLING."""
+    lasting_until: datetime | None = None
+    """The greatest LASTING, in a file of spans."""
     trace_ids: tuple[str, str] | None = None
     """The least and the greatest, where the file is sorted by them."""
 
@@ -84,7 +86,9 @@ class LandedTable:
             path = folder / f"{uuid.uuid4()}.parquet"
             size = write_parquet(of_day, path)
             files.append(
-                LandedFile(path, day, of_day.num_rows, size, times["min"], times["max"], null_counts(of_day))
+                LandedFile(
+                    path, day, of_day.num_rows, size, times["min"], times["max"], null_counts(of_day), lasting(of_day)
+                )
             )
         return files
 
@@ -181,6 +185,8 @@ def add_action(file: LandedFile, time_column: str, *, data_change: bool = True) 
     """What a commit says of a new file; `data_change` is False where its rows only moved there."""
     least, greatest = {time_column: _instant(file.first_at)}, {time_column: _instant(file.last_at)}
     nulls = {time_column: 0, **file.null_counts}
+    if file.lasting_until is not None:
+        greatest[LASTING] = _instant(file.lasting_until)
     if file.trace_ids is not None:
         least["trace_id"], greatest["trace_id"] = file.trace_ids
         nulls["trace_id"] = 0
@@ -197,6 +203,14 @@ def add_action(file: LandedFile, time_column: str, *, data_change: bool = True) 
 def null_counts(rows: pa.Table) -> dict[str, int]:
     """How many rows are without each of the columns TELLING."""
     return {name: rows.column(name).null_count for name in TELLING}
+
+
+def lasting(rows: pa.Table) -> datetime | None:
+    """When the last of some spans ends; None for events."""
+    if LASTING not in rows.column_names:
+        return None
+    until: datetime | None = pc.max(rows.column(LASTING)).as_py()
+    return until
 
 
 def claim(paths: Iterable[Path]) -> None:

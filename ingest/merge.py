@@ -23,7 +23,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .delta import LandedFile, discard, null_counts
+from .delta import LandedFile, discard, lasting, null_counts
 from .parquet import ROW_GROUP_ROWS, ParquetFile
 
 _SILENT = """
@@ -152,12 +152,14 @@ class _Filling:
         self._times: list[datetime] = []
         self._trace_ids: list[str | None] = []
         self._nulls: Counter[str] = Counter()
+        self._lasting: list[datetime] = []
         self.rows = 0
 
     def write(self, rows: pa.Table) -> None:
         self._file.write(rows)
         self.rows += len(rows)
         self._nulls.update(null_counts(rows))
+        self._lasting += [until] if (until := lasting(rows)) else []
         self._times += pc.min_max(rows.column(self._time_column)).as_py().values()
         self._trace_ids += [rows.column("trace_id")[at].as_py() for at in (0, -1)]
 
@@ -166,7 +168,17 @@ class _Filling:
         first, last = self._trace_ids[0], self._trace_ids[-1]
         ids = None if first is None or last is None else (first, last)
         first_at, last_at = min(self._times), max(self._times)
-        return LandedFile(self._file.path, day, self.rows, self._file.bytes, first_at, last_at, self._nulls, ids)
+        return LandedFile(
+            self._file.path,
+            day,
+            self.rows,
+            self._file.bytes,
+            first_at,
+            last_at,
+            self._nulls,
+            max(self._lasting, default=None),
+            ids,
+        )
 
     def __enter__(self) -> Self:
         self._file.__enter__()

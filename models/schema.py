@@ -145,6 +145,10 @@ TELLING = ("input_tokens", "output_tokens", "reported_cost_usd")
 """Columns without which a row tells no request. A file's Delta statistics count their NULLs: one with nothing else
 in them need not be read for requests, and does not concern the days beside its own."""
 
+LASTING = "ended_at"
+"""Column of `spans` whose greatest value a file's Delta statistics tell: a span that lasts into a later day is an
+ancestor of spans there, and its file concerns that day."""
+
 DAY = pa.field("day", pa.date32(), nullable=False, metadata={"comment": "UTC day of the row"})
 
 DIMENSIONS: tuple[str, ...] = (

@@ -1,15 +1,15 @@
 """From one day's spans and events to that day's calls, traces, agent runs, outcomes and evals.
 
 The day is the unit of derivation: whatever is asked, a day's rows are made by this one function from
-the same files, so a materialised day and a computed one cannot differ. A request, a trace or a run
-belongs to the day it started on; spans and log records of the days beside it are read where they share a
-trace, a response or a session with the day.
+the same files, so a materialised day and a computed one cannot differ. A request belongs to the day it started on,
+and of a trace or a run each day has its part. Spans and log records of the days beside it are read where they share
+a trace, a response or a session with the day; those of earlier days, where they last into the day.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -24,7 +24,7 @@ from ..models.conventions import load as load_conventions
 from ..models.lake import TABLES, Lake
 from ..models.layers import Layers
 from ..models.prices import PriceBook, PriceKey
-from ..models.schema import DAY, DIMENSIONS, EVENTS, PROMOTED, SPANS, TELLING
+from ..models.schema import DAY, DIMENSIONS, EVENTS, LASTING, PROMOTED, SPANS, TELLING
 from ..models.settings import Settings
 from .database import connect, parquet, text_literal
 from .inventory import Inventory
@@ -89,12 +89,13 @@ def chain_version() -> str:
 
 @contextmanager
 def derived_day(
-    day: date, inventory: Inventory, rules: Rules, *, trace_id: str | None = None
+    day: date, inventory: Inventory, rules: Rules, *, trace_id: str | None = None, trace_days: Collection[date] = ()
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that holds the marts of `day` as tables named as MARTS, while the context lasts.
 
     Rows of other days may be among them: take those `where day = $day`. With `trace_id`, only that trace
-    and what shares a response with it. Reads the files of the day and its neighbours, writes nothing.
+    and what shares a response with it, and the trace whole where it has spans on all of `trace_days`.
+    Reads the files of the day, its neighbours and of spans that last into it; writes nothing.
     """
     con = connect()
     try:
@@ -102,16 +103,25 @@ def derived_day(
         con.execute("use work")
         # One transaction, never committed: each commit would compress every table of the chain again.
         con.begin()
-        _derive(con, day, inventory, rules, trace_id)
+        _derive(con, day, inventory, rules, trace_id=trace_id, trace_days=trace_days)
         yield con
     finally:
         con.close()
 
 
 def _derive(
-    con: duckdb.DuckDBPyConnection, day: date, inventory: Inventory, rules: Rules, trace_id: str | None
+    con: duckdb.DuckDBPyConnection,
+    day: date,
+    inventory: Inventory,
+    rules: Rules,
+    *,
+    trace_id: str | None,
+    trace_days: Collection[date],
 ) -> None:
-    _source(con, "landed_spans", inventory.around("spans", day), SPANS, rules)
+    near = inventory.around("spans", day)
+    far = [path for other in trace_days for path in inventory.on("spans", other)] or inventory.lasting_into(day)
+    ancestors = f"where day >= date '{day}' - 1 or {LASTING} >= date '{day}'" if far and not trace_days else ""
+    _source(con, "landed_spans", list(dict.fromkeys([*near, *far])), SPANS, rules, condition=ancestors)
     _source(con, "landed_events", inventory.on("events", day), EVENTS, rules)
     con.execute("create or replace view source_events as from landed_events")
     _convention_tables(con, rules.conventions)
@@ -192,7 +202,13 @@ def _load(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
 
 
 def _source(
-    con: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], schema: pa.Schema, rules: Rules
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    files: Sequence[Path],
+    schema: pa.Schema,
+    rules: Rules,
+    *,
+    condition: str = "",
 ) -> None:
     """A view over landed files; a user's own spellings are read from the attributes of older spans too."""
     if not files:
@@ -217,6 +233,7 @@ def _source(
             select *{added},
                 cast(file_index as bigint) * 4294967296 + file_row_number as sid
             from {relation}
+            {condition}
         )
         select * {f"replace ({', '.join(replaced)})" if replaced else ""}
         from whole

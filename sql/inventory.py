@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
 import duckdb
@@ -16,11 +16,16 @@ import pyarrow as pa
 
 from ..models.lake import TABLES, Lake
 from ..models.landed_files import total_identity
-from ..models.schema import TELLING
+from ..models.schema import LASTING, TELLING
 from .sealed import Sealed
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 Answered = TypeVar("Answered")
 
+_LONGEST_DAYS = 31
+"""How many days after its start a span is still looked at as an ancestor; a broken clock's would last for ever."""
 _TRIES = 4
 _PAUSE_SECONDS = 0.05
 
@@ -34,14 +39,17 @@ class Inventory:
     """Days that must not be derived any more."""
     silent: frozenset[Path] = frozenset()
     """Files that are known to hold no count and no cost, so that nothing in them tells a request."""
+    lasting: Mapping[Path, date] = field(default_factory=dict)
+    """Files of spans of which one lasts beyond the day after its own: the day it lasts into."""
 
     @classmethod
     def take(cls, lake: Lake) -> Inventory:
         """Read both Delta logs once; a table that nothing has landed in yet is empty."""
         silent: set[Path] = set()
-        files = {name: _live_files(lake.table(name), silent) for name in TABLES}
+        lasting: dict[Path, date] = {}
+        files = {name: _live_files(lake.table(name), silent, lasting) for name in TABLES}
         # Sealed after the files: it is written before any are removed.
-        return cls(files, Sealed.read(lake), frozenset(silent))
+        return cls(files, Sealed.read(lake), frozenset(silent), lasting)
 
     def is_whole(self) -> bool:
         """Whether all files are still there; a file that was compacted is vacuumed after a time of grace."""
@@ -63,6 +71,18 @@ class Inventory:
     def around(self, table: str, day: date) -> list[Path]:
         """Files of a day and of the days beside it."""
         return [path for offset in (-1, 0, 1) for path in self.on(table, day + timedelta(days=offset))]
+
+    def lasting_into(self, day: date) -> list[Path]:
+        """Files of earlier days, beyond the day before, with spans that last into `day`: ancestors of spans there."""
+        return [path for far in self._days_lasting_into(day) for path in self.on("spans", far)]
+
+    def _days_lasting_into(self, day: date) -> list[date]:
+        if not self.lasting:
+            return []
+        far = [day - timedelta(days=offset) for offset in range(_LONGEST_DAYS, 1, -1)]
+        return [
+            begun for begun in far if any(self.lasting.get(path, begun) >= day for path in self.on("spans", begun))
+        ]
 
     def on(self, table: str, day: date) -> tuple[Path, ...]:
         """Files of one day."""
@@ -87,7 +107,24 @@ class Inventory:
             digest.update(f"{table}/{of_day} {total:032x}\n".encode())
         for rule in rules:
             digest.update(f"{rule}\n".encode())
-        return digest.hexdigest()[:32]
+        # All spans of such a day: compaction may merge the file that lasts with those that do not.
+        far = [
+            f"{begun}={total_identity(path.name for path in self.on('spans', begun)):032x}"
+            for begun in self._days_lasting_into(day)
+        ]
+        return " ".join([digest.hexdigest()[:32], *far])
+
+    def vouches(self, stamp: str | None, day: date, rules: Iterable[str]) -> bool:
+        """Whether marts of `day` under this fingerprint are what deriving them now would give.
+
+        A far day whose spans retention took meanwhile does not count: what was inherited from it stands.
+        """
+        if stamp is None:
+            return False
+        removed = self.sealed.spans_before
+        near, *far = stamp.split(" ")
+        kept = [each for each in far if removed is None or date.fromisoformat(each[:10]) >= removed]
+        return " ".join([near, *kept]) == self.fingerprint(day, rules)
 
 
 def ask_current(lake: Lake, question: Callable[[Inventory], Answered]) -> Answered:
@@ -110,24 +147,27 @@ def _is_of_a_file(error: BaseException) -> bool:
     return isinstance(error, duckdb.IOException) or isinstance(error.__cause__, duckdb.IOException)
 
 
-def _live_files(root: Path, silent: set[Path]) -> dict[date, tuple[Path, ...]]:
-    """The files of one table by day; those that tell no request are put into `silent`."""
+def _live_files(root: Path, silent: set[Path], lasting: dict[Path, date]) -> dict[date, tuple[Path, ...]]:
+    """The files of one table by day; what the log says of their rows is put into `silent` and `lasting`."""
     if not (root / "_delta_log").is_dir():
         return {}
     days: dict[date, list[Path]] = {}
-    live, tells_nothing = _read_log(root)
+    live, tells_nothing, lasts_into = _read_log(root)
     for uri in live:
         path = Path(unquote(uri.removeprefix("file://")))
         if not path.exists():
             path = Path(uri)
         if path.name in tells_nothing:
             silent.add(path)
-        days.setdefault(date.fromisoformat(path.parent.name.removeprefix("day=")), []).append(path)
+        day = date.fromisoformat(path.parent.name.removeprefix("day="))
+        if lasts_into.get(path.name, day) > day + timedelta(days=1):
+            lasting[path] = lasts_into[path.name]
+        days.setdefault(day, []).append(path)
     return {day: tuple(sorted(paths)) for day, paths in days.items()}
 
 
-def _read_log(root: Path) -> tuple[list[str], set[str]]:
-    """The table's live files, and the names of those that tell no request.
+def _read_log(root: Path) -> tuple[list[str], set[str], dict[str, date]]:
+    """The table's live files, the names of those that tell no request, and the day that spans of each last into.
 
     The log may be cleaned while it is read: then it is read anew.
     """
@@ -136,12 +176,24 @@ def _read_log(root: Path) -> tuple[list[str], set[str]]:
 
     for _ in range(_TRIES - 1):
         try:
-            table = DeltaTable(root)
-            return table.file_uris(), _without_counts(pa.table(table.get_add_actions(flatten=True)))
+            return _look_into(DeltaTable(root))
         except (DeltaError, OSError):
             time.sleep(_PAUSE_SECONDS)
-    table = DeltaTable(root)
-    return table.file_uris(), _without_counts(pa.table(table.get_add_actions(flatten=True)))
+    return _look_into(DeltaTable(root))
+
+
+def _look_into(table: DeltaTable) -> tuple[list[str], set[str], dict[str, date]]:
+    actions = pa.table(table.get_add_actions(flatten=True))
+    return table.file_uris(), _without_counts(actions), _last_days(actions)
+
+
+def _last_days(actions: pa.Table) -> dict[str, date]:
+    """By file name the UTC day its last span ends on; files that an older llmcost landed do not say."""
+    column = f"max.{LASTING}"
+    if column not in actions.column_names:
+        return {}
+    paths, until = actions.column("path").to_pylist(), actions.column(column).to_pylist()
+    return {path.rpartition("/")[2]: end.date() for path, end in zip(paths, until, strict=True) if end is not None}
 
 
 def _without_counts(actions: pa.Table) -> set[str]:

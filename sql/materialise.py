@@ -52,7 +52,7 @@ def dirty_days(lake: Lake, inventory: Inventory, rules: Rules, days: Iterable[da
     """The days among `days` whose marts are missing or were made from other inputs or rules; no sealed ones."""
     names = rules.names()
     open_days = {day for day in inventory.days() if not inventory.sealed.holds(day)}
-    return [day for day in days if day in open_days and _stamp(lake, day) != inventory.fingerprint(day, names)]
+    return [day for day in days if day in open_days and not inventory.vouches(_stamp(lake, day), day, names)]
 
 
 def refresh_days(

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from ..models.errors import UsageError
-from ..models.lake import MARTS, TABLES, Lake
+from ..models.lake import DAY_PARTS, MARTS, TABLES, Lake
 from ..models.schema import DIMENSIONS
 from ..models.windows import Window
 from .answers import Coverage
@@ -111,15 +111,21 @@ def _relations(
         if name == "calls":
             _view(con, name, files, select, conditions)
         else:
-            _view(con, name, files, "select *")
+            _view(con, name, files, "select *", relation=DAY_PARTS.get(name))
     for path in sorted(VIEWS.glob("*.sql")):
         con.execute(f"create temp view {path.stem} as {read(path).text}")
 
 
 def _view(
-    con: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], select: str, conditions: Sequence[str] = ()
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    files: Sequence[Path],
+    select: str,
+    conditions: Sequence[str] = (),
+    *,
+    relation: str | None = None,
 ) -> None:
-    """A view over Parquet files, or over no rows of the right columns."""
+    """A view over Parquet files, or over no rows of the right columns; called as what it is made of or `relation`."""
     if files and (name in TABLES or _lacks_columns(name, files[-1])):
         source, added = parquet(con, files, empty_relation(name))
         select += added
@@ -129,7 +135,7 @@ def _view(
         con.register(f"no_{name}", empty_relation(name))
         source = f"no_{name}"
     condition = f"where {' and '.join(conditions)}" if conditions else ""
-    con.execute(f"create temp view {name} as {select} from {source} {condition}")
+    con.execute(f"create temp view {relation or name} as {select} from {source} {condition}")
 
 
 def _lacks_columns(mart: str, file: Path) -> bool:

@@ -78,14 +78,14 @@ def view(inventory: Inventory, rules: Rules, trace_id: str) -> TraceView:
     if len(wanted) < 8 or not set(wanted) <= set("0123456789abcdef"):
         raise UsageError(f'"{trace_id}" is no trace id: give 32 hex digits, or its first 8 or more')
     with connect() as con:
-        whole, day = _find(con, inventory, wanted, trace_id)
-    with derived_day(day, inventory, rules, trace_id=whole) as con:
+        whole, days = _find(con, inventory, wanted, trace_id)
+    with derived_day(min(days), inventory, rules, trace_id=whole, trace_days=days) as con:
         spans, totals, outcomes = (rows(con, query, {"trace_id": whole}) for query in (_SPANS, _TOTALS, _OUTCOMES))
     told = tuple((row["outcome"], row["succeeded"], row["value_usd"]) for row in outcomes)
     return TraceView(trace_id=whole, spans=tuple(_in_tree_order(spans)), outcomes=told, **totals[0])
 
 
-def _find(con: duckdb.DuckDBPyConnection, inventory: Inventory, wanted: str, typed: str) -> tuple[str, date]:
+def _find(con: duckdb.DuckDBPyConnection, inventory: Inventory, wanted: str, typed: str) -> tuple[str, list[date]]:
     files = [path for day in inventory.days() for path in inventory.on("spans", day)]
     logged = [path for day in inventory.days() for path in inventory.on("events", day)]
     found = _begun(con, files, wanted, "true")
@@ -98,13 +98,13 @@ def _find(con: duckdb.DuckDBPyConnection, inventory: Inventory, wanted: str, typ
     if len(found) > 1:
         several = ", ".join(row["trace_id"] for row in found[:3])
         raise UsageError(f'"{typed}" begins several trace ids, such as {several}')
-    return found[0]["trace_id"], found[0]["day"]
+    return found[0]["trace_id"], found[0]["days"]
 
 
 def _begun(con: duckdb.DuckDBPyConnection, files: list[Path], wanted: str, condition: str) -> list[dict[str, Any]]:
-    """The first traces in `files` whose id begins with `wanted`, each with its first day."""
+    """The first traces in `files` whose id begins with `wanted`, each with its days."""
     query = f"""
-        select trace_id, min(day) as day
+        select trace_id, list(distinct day) as days
         from read_parquet({text_list(files)}, hive_partitioning = true, hive_types = {{'day': date}})
         where starts_with(trace_id, $wanted)
             and trace_id between $wanted and $wanted || 'g' -- what row groups are pruned by; g follows all hex digits

@@ -82,7 +82,7 @@ def test_a_file_says_which_instants_it_holds(lake: Lake) -> None:
     assert {
         "numRecords": 2,
         "minValues": {"started_at": "2026-11-22T12:00:00.000000Z"},
-        "maxValues": {"started_at": "2026-11-22T12:00:00.000001Z"},
+        "maxValues": {"started_at": "2026-11-22T12:00:00.000001Z", "ended_at": "2026-11-22T12:00:01.000001Z"},
         "nullCount": {"started_at": 0, "input_tokens": 2, "output_tokens": 2, "reported_cost_usd": 2},
     } == stats
 

@@ -5,18 +5,22 @@
 -- unknown cost counts as nothing, so that what is said of it shows here. Without a cost, the tokens are
 -- compared, and the excess is priced at the run's own cost per token.
 -- Up to 1% is rounding and explained: 0. Less than the calls is explained too: libraries leave calls out.
+-- A span that lasts beyond the day after its first call's is compared with nothing: not all calls below it are here.
 -- grain: one row per deciding span
 -- reads: model_spans, ancestry, members, requests, calls
 with
 
 reporting as (
     select
-        sid,
-        has_usage,
+        model_spans.sid,
+        tree_spans.ended_at,
+        model_spans.has_usage,
         coalesce(input_tokens, 0) + coalesce(output_tokens, 0) as tokens,
         reported_usd as reported_cost_usd,
     from model_spans
-    where class in ('agent', 'workflow') and (has_usage or model_spans.reported_cost_usd > 0)
+    inner join tree_spans
+        on model_spans.sid = tree_spans.sid
+    where model_spans.class in ('agent', 'workflow') and (has_usage or model_spans.reported_cost_usd > 0)
 ),
 
 below as (
@@ -34,6 +38,7 @@ costed as (
     select
         requests.call_sid,
         calls.agent_run_id,
+        calls.day,
         case
             when calls.cost_basis = 'contract' then coalesce(calls.reported_cost_usd, calls.list_cost_usd)
             else calls.cost_usd
@@ -50,6 +55,7 @@ measured as (
     select
         below.sid,
         any_value(costed.agent_run_id) as agent_run_id,
+        min(costed.day) as day,
         coalesce(sum(costed.cost_usd), 0) as cost_usd,
         sum(costed.tokens) as tokens,
     from below
@@ -77,6 +83,7 @@ rates as (
 
 select
     measured.agent_run_id,
+    measured.day,
     reporting.sid,
     cast(
         round(
@@ -98,3 +105,4 @@ left join rates
     on measured.agent_run_id = rates.agent_run_id
 anti join inner_ones
     on reporting.sid = inner_ones.sid
+where reporting.ended_at < measured.day + interval 2 day

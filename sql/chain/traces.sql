@@ -1,43 +1,72 @@
--- One row per trace with calls: how long, how much, whose.
--- grain: one row per trace_id, on the day its first span started
+-- One row per trace and UTC day: how long, how much, whose. A trace across midnight has a row on each of its days,
+-- so that a day's rows sum to the day's calls; the relation `traces` holds each trace whole.
+-- grain: one row per trace_id and day
 -- reads: calls, tree_spans
 with
 
-shapes as (
+of_the_day as (
     select
         trace_id,
-        min(day) as day,
         min(started_at) as started_at,
         max(ended_at) as ended_at,
         count(*) filter (not is_log) as spans,
+    from tree_spans
+    where day = $day
+    group by trace_id
+),
+
+roots as (
+    select
+        trace_id,
         arg_min(name, started_at) filter (parent_sid is null and not is_log) as root_name,
         bool_or(status = 'ERROR' and parent_sid is null) as has_failed,
     from tree_spans
     group by trace_id
+),
+
+spent as (
+    select
+        trace_id,
+        any_value(service_name) as service_name,
+        count(*) filter (day = $day) as calls,
+        count(*) filter (day = $day and status = 'ERROR') as failed_calls,
+        count(*) filter (day = $day and cost_usd is null) as unpriced_calls,
+        sum(input_tokens) filter (day = $day) as input_tokens,
+        sum(output_tokens) filter (day = $day) as output_tokens,
+        sum(cost_usd) filter (day = $day) as cost_usd,
+        arg_min(user_id, started_at) as user_id,
+        arg_min(customer_id, started_at) as customer_id,
+        arg_min(session_id, started_at) as session_id,
+        arg_min(feature, started_at) as feature,
+    from calls
+    where trace_id is not null
+    group by trace_id
 )
 
 select
-    shapes.day, -- UTC day of the first span
-    shapes.trace_id, -- trace, 32 hex digits
-    shapes.started_at, -- start of the first span, UTC
-    shapes.ended_at, -- end of the last span, UTC
-    (epoch_us(shapes.ended_at) - epoch_us(shapes.started_at)) / 1000.0 as duration_ms, -- first start to last end, ms
-    shapes.root_name, -- name of the root span
-    any_value(calls.service_name) as service_name, -- service.name of the resource
-    any_value(shapes.spans) as spans, -- spans in the trace; 0 where only log records tell of it
-    count(*) as calls, -- billable requests
-    count(*) filter (calls.status = 'ERROR') as failed_calls, -- requests that failed
-    count(*) filter (calls.cost_usd is null) as unpriced_calls, -- requests of unknown cost
-    sum(calls.input_tokens) as input_tokens, -- everything sent, tokens
-    sum(calls.output_tokens) as output_tokens, -- everything generated, tokens
-    sum(calls.cost_usd) as cost_usd, -- booked cost of the priced calls, USD; NULL when none is priced
-    coalesce(any_value(shapes.has_failed), false) as has_failed, -- the root span reports an error
-    arg_min(calls.user_id, calls.started_at) as user_id, -- first user
-    arg_min(calls.customer_id, calls.started_at) as customer_id, -- first customer
-    arg_min(calls.session_id, calls.started_at) as session_id, -- first session
-    arg_min(calls.feature, calls.started_at) as feature, -- first feature
-from calls
-inner join shapes
-    on calls.trace_id = shapes.trace_id
-group by shapes.day, shapes.trace_id, shapes.started_at, shapes.ended_at, shapes.root_name
-order by shapes.started_at, shapes.trace_id
+    $day::date as day, -- UTC day
+    of_the_day.trace_id, -- trace, 32 hex digits
+    of_the_day.started_at, -- start of its first span of the day, UTC
+    of_the_day.ended_at, -- end of its last span of the day, UTC
+    (epoch_us(of_the_day.ended_at) - epoch_us(of_the_day.started_at)) / 1000.0
+        as duration_ms, -- first start to last end of the day's spans, ms
+    roots.root_name, -- name of the root span
+    spent.service_name, -- service.name of the resource
+    of_the_day.spans, -- spans of the day; 0 where only log records tell of it
+    spent.calls, -- billable requests of the day
+    spent.failed_calls, -- requests that failed
+    spent.unpriced_calls, -- requests of unknown cost
+    spent.input_tokens, -- everything sent, tokens
+    spent.output_tokens, -- everything generated, tokens
+    spent.cost_usd, -- booked cost of the priced calls, USD; NULL when none is priced
+    coalesce(roots.has_failed, false) as has_failed, -- the root span reports an error
+    spent.user_id, -- first user
+    spent.customer_id, -- first customer
+    spent.session_id, -- first session
+    spent.feature, -- first feature
+from of_the_day
+inner join spent
+    on of_the_day.trace_id = spent.trace_id
+inner join roots
+    on of_the_day.trace_id = roots.trace_id
+order by of_the_day.started_at, of_the_day.trace_id

@@ -30,9 +30,11 @@ START_NS = 1_795_000_000_000_000_000
 class Generator:
     """Endless traces; the same seed gives the same bytes."""
 
-    def __init__(self, seed: int = 7, *, content: bool = False) -> None:
+    def __init__(self, seed: int = 7, *, content: bool = False, judged: bool = False) -> None:
+        """`judged` adds to each trace an agent's span, for most an outcome, and for some a score."""
         self._random = random.Random(seed)
         self._content = content
+        self._judged = judged
         self._now = START_NS
 
     def requests(self, spans: int, per_request: int) -> Iterator[bytes]:
@@ -86,11 +88,32 @@ class Generator:
             )
         )
         spans = [root]
+        if self._judged:
+            spans.append(self._agent(trace_id, root.span_id, who))
+        above = spans[-1].span_id
         for _ in range(pick.randrange(2, 6)):
-            spans.append(self._call(trace_id, root.span_id, who))
+            spans.append(self._call(trace_id, above, who))
             if pick.random() < 0.35:
                 spans.append(self._tool(trace_id, root.span_id, who))
+        if self._judged and pick.random() < 0.9:
+            spans.append(self._outcome(trace_id, root.span_id))
         return spans
+
+    def _agent(self, trace_id: bytes, parent: bytes, who: dict[str, object]) -> Span:
+        span = self._span(trace_id, parent, "invoke_agent support-agent", Span.SPAN_KIND_INTERNAL)
+        agent = f"{who['app.feature']}-agent"
+        span.attributes.extend(
+            _attributes({"gen_ai.operation.name": "invoke_agent", **who, "gen_ai.agent.name": agent})
+        )
+        return span
+
+    def _outcome(self, trace_id: bytes, parent: bytes) -> Span:
+        span = self._span(trace_id, parent, "outcome", Span.SPAN_KIND_INTERNAL)
+        span.attributes.extend(_attributes({"outcome.resolved": self._random.random() < 0.6}))
+        if self._random.random() < 0.1:
+            score = {"gen_ai.evaluation.name": "helpful", "gen_ai.evaluation.score.value": self._random.random()}
+            span.attributes.extend(_attributes(score))
+        return span
 
     def _call(self, trace_id: bytes, parent: bytes, who: dict[str, object]) -> Span:
         pick = self._random

@@ -28,7 +28,7 @@ from .replaceable import ROW_GROUP_ROWS, replace
 from .restatements import compared, record
 from .sealed import Sealed
 
-_FINGERPRINT = "llmcost.fingerprint"
+FINGERPRINT = "llmcost.fingerprint"
 _ORDER = (*(name for name in MARTS if name != "calls"), "calls")
 
 
@@ -153,7 +153,7 @@ def fresh(
 
 def _write_all(con: duckdb.DuckDBPyConnection, day: date, lake: Lake, fingerprint: str) -> None:
     for name in _ORDER:
-        _write(con, name, day, lake.mart_file(name, day), fingerprint)
+        write_mart(con, name, day, lake.mart_file(name, day), fingerprint)
 
 
 def _stamp(lake: Lake, day: date) -> str | None:
@@ -161,11 +161,11 @@ def _stamp(lake: Lake, day: date) -> str | None:
         metadata = pq.read_metadata(lake.mart_file("calls", day)).metadata or {}
     except (OSError, ValueError):
         return None
-    stamp = metadata.get(_FINGERPRINT.encode())
+    stamp = metadata.get(FINGERPRINT.encode())
     return stamp.decode() if stamp else None
 
 
-def _write(con: duckdb.DuckDBPyConnection, name: str, day: date, target: Path, fingerprint: str) -> None:
+def write_mart(con: duckdb.DuckDBPyConnection, name: str, day: date, target: Path, fingerprint: str) -> None:
     columns = con.table(name)
     # Parquet has no integer of 128 bits: a sum of counts is DOUBLE, as in DuckDB's own files.
     sums = [column for column, kind in zip(columns.columns, columns.types, strict=True) if kind == "HUGEINT"]
@@ -178,7 +178,7 @@ def _write(con: duckdb.DuckDBPyConnection, name: str, day: date, target: Path, f
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        replace(target, rows, {_FINGERPRINT: fingerprint})
+        replace(target, rows, {FINGERPRINT: fingerprint})
     except (OSError, duckdb.IOException) as error:
         raise LakeNotWritable(
             f'cannot write "{target}": {error}: is the disk full, or the lake read-only?'

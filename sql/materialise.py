@@ -166,6 +166,7 @@ def _stamp(lake: Lake, day: date) -> str | None:
 
 
 def write_mart(con: duckdb.DuckDBPyConnection, name: str, day: date, target: Path, fingerprint: str) -> None:
+    """Replace one mart of one day by what `con` holds. Raises LakeNotWritable."""
     columns = con.table(name)
     # Parquet has no integer of 128 bits: a sum of counts is DOUBLE, as in DuckDB's own files.
     sums = [column for column, kind in zip(columns.columns, columns.types, strict=True) if kind == "HUGEINT"]

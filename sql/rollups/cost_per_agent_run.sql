@@ -2,7 +2,7 @@
 -- A runaway is a run that cost more than ten times its agent's median.
 -- grain: one row per agent
 -- reads: calls, agent_runs
--- group_by: feature, customer_id, team, org, prompt_version, deployment, service_name, traffic_type
+-- group_by: feature, customer_id, team, org, prompt_version, deployment, service_name, traffic_type, route, user_id, key_id, developer, session_id, provider, model, operation, service_tier
 with
 
 claims as (
@@ -60,7 +60,7 @@ spread as (
         percentile_cont(0.95) within group (order by cost_usd::double) filter (run_id is not null) as p95_usd,
         percentile_cont(0.99) within group (order by cost_usd::double) filter (run_id is not null) as p99_usd,
         max(cost_usd) filter (run_id is not null) as max_usd,
-        arg_max(run_id, (cost_usd, run_id)) filter (run_id is not null) as dearest_run_id,
+        arg_max(run_id, (cost_usd, run_id)) filter (run_id is not null and cost_usd is not null) as dearest_run_id,
         sum(cost_usd) as cost_usd,
         sum(unpriced_calls)::bigint as unpriced_calls,
         sum(unexplained_usd) as unexplained_usd,

@@ -1,7 +1,7 @@
 -- What each customer costs, in all, per user and per request.
 -- grain: one row per customer
 -- reads: calls
--- group_by: feature, team, org, model, provider, agent_name, deployment, service_name, traffic_type, key_id
+-- group_by: feature, team, org, model, provider, agent_name, deployment, service_name, traffic_type, key_id, route, user_id, developer, agent_run_id, session_id, prompt_version, operation, service_tier
 select
     {% if by %}local_{{ by }} as {{ by }}, -- {{ by }} of the call in the time zone asked for
     {% endif %}

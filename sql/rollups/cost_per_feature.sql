@@ -1,7 +1,7 @@
 -- What each product feature costs, in all and per request.
 -- grain: one row per feature
 -- reads: calls
--- group_by: customer_id, team, org, user_id, model, provider, agent_name, prompt_version, route, deployment, service_name, traffic_type
+-- group_by: customer_id, team, org, user_id, model, provider, agent_name, prompt_version, route, deployment, service_name, traffic_type, key_id, developer, agent_run_id, session_id, operation, service_tier
 select
     {% if by %}local_{{ by }} as {{ by }}, -- {{ by }} of the call in the time zone asked for
     {% endif %}

@@ -1,7 +1,7 @@
 -- What each user costs a day, beside the middle and the top of that day's users.
 -- grain: one row per user and day
 -- reads: calls
--- group_by: customer_id, team, org, feature, model, provider, deployment, traffic_type
+-- group_by: customer_id, team, org, feature, model, provider, deployment, traffic_type, route, key_id, developer, agent_name, agent_run_id, session_id, prompt_version, service_name, operation, service_tier
 {% set by = by or "day" %}
 with
 

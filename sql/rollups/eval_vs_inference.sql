@@ -1,7 +1,7 @@
 -- What is spent on judging answers beside what is spent on giving them.
 -- grain: one row per day
 -- reads: calls
--- group_by: feature, customer_id, team, org, model, provider, deployment, service_name
+-- group_by: feature, customer_id, team, org, model, provider, deployment, service_name, route, user_id, key_id, developer, agent_name, agent_run_id, session_id, prompt_version, operation, service_tier
 {% set by = by or "day" %}
 select
     local_{{ by }} as {{ by }}, -- day in the time zone asked for

@@ -16,28 +16,41 @@ import pyarrow.parquet as pq
 
 from ..models.errors import UsageError
 from ..models.lake import DAY_PARTS, MARTS, TABLES, Lake
+from ..models.prices import PriceBook
 from ..models.schema import DIMENSIONS
 from ..models.windows import Window
 from .answers import Coverage
 from .database import connect, parquet, parquet_by_day, rows
 from .derive import empty_relation
 from .inventory import Inventory
+from .model_rates import offer_model_rates
 from .relations import CHAIN, VIEWS, read
 
-FILTERS = frozenset({*DIMENSIONS, "provider", "model", "operation", "status", "service_name", "cost_basis"})
+FILTERS = frozenset(
+    {*DIMENSIONS, "provider", "model", "operation", "service_tier", "status", "service_name", "cost_basis"}
+)
 """Columns of `calls` that --where may name."""
 
 
 @contextmanager
 def window_session(
-    lake: Lake, days: Sequence[date], asked: Window, *, tz: str, where: Mapping[str, str]
+    lake: Lake,
+    days: Sequence[date],
+    asked: Window,
+    *,
+    tz: str,
+    where: Mapping[str, str],
+    book: PriceBook | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Relations over the marts of `days`; calls are those of the window that match `where`.
 
-    Raises UsageError for a filter that `calls` does not have.
+    With `book`, model_rates too: what it says that each model of the window costs. Raises UsageError for a filter
+    that `calls` does not have.
     """
     with connect() as con:
         _relations(con, lake, days, asked=asked, tz=tz, where=where)
+        if book:
+            offer_model_rates(con, _calls_files(lake, days, asked), asked, book)
         yield con
 
 
@@ -104,16 +117,19 @@ def _relations(
             strftime(timezone(getvariable('tz'), started_at), '%Y-%m-%dT%H') as local_hour,
             coalesce(trace_id, 'session ' || session_id, 'log ' || log_id) as work_id
     """
-    of_the_window = [day for day in days if asked is None or day <= asked.last_day]
     for name in MARTS:
-        chosen = of_the_window if name == "calls" else days
-        files = [path for day in chosen if (path := lake.mart_file(name, day)).exists()]
         if name == "calls":
-            _view(con, name, files, select, conditions)
+            _view(con, name, _calls_files(lake, days, asked), select, conditions)
         else:
+            files = [path for day in days if (path := lake.mart_file(name, day)).exists()]
             _view(con, name, files, "select *", relation=DAY_PARTS.get(name))
     for path in sorted(VIEWS.glob("*.sql")):
         con.execute(f"create temp view {path.stem} as {read(path).text}")
+
+
+def _calls_files(lake: Lake, days: Sequence[date], asked: Window | None) -> list[Path]:
+    of_the_window = (day for day in days if asked is None or day <= asked.last_day)
+    return [path for day in of_the_window if (path := lake.mart_file("calls", day)).exists()]
 
 
 def _view(

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -110,7 +110,7 @@ class Warehouse:
             kept = table.slice(0, top) if top else table
             return Answer(info, asked, kept, coverage(con), _dimensions_of(info, group_by), restated)
 
-        return self._ask(answer, asked, tz, where, progress)
+        return self._ask(answer, asked, tz, where, progress, reads=info.reads)
 
     def refresh(
         self, *, since: str | None = None, until: str | None = None, progress: Progress | None = None
@@ -239,10 +239,13 @@ class Warehouse:
         tz: str = "UTC",
         where: Mapping[str, str] | None = None,
         progress: Progress | None = None,
+        *,
+        reads: Collection[str] = (),
     ) -> Answered:
         """Answer from a session over fresh marts, told what making those marts restated."""
         rules = Rules.load(self.lake, self.settings)
         lookback = timedelta(days=self.settings.deriving.lookback_days)
+        book = rules.book if "model_rates" in reads else None
 
         def answer(inventory: Inventory) -> Answered:
             known = sorted({*inventory.days(), *mart_days(self.lake, "calls")})
@@ -253,7 +256,7 @@ class Warehouse:
                     if asked is None:
                         opened = lake_session(source, inventory, days)
                     else:
-                        opened = window_session(source, days, asked, tz=tz, where=where or {})
+                        opened = window_session(source, days, asked, tz=tz, where=where or {}, book=book)
                     with opened as con:
                         return question(con, marts.restated)
 

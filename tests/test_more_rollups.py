@@ -367,6 +367,14 @@ def test_cost_per_successful_eval_by_scorer_version_and_model(tmp_path: Path) ->
     ]
 
 
+def test_a_second_evaluation_of_a_trace_has_no_part_of_the_ledger(tmp_path: Path) -> None:
+    """Its part is known, and 0; unknown is what has no price."""
+    scores = [evaluation("a", "fit", True), evaluation("a", "fun", True)]
+    rows = asked(tmp_path, "cost-per-successful-eval", {"calls": [booked("a", "1")], "evals": scores})
+
+    assert {row["evaluation_name"]: row["ledger_cost_usd"] for row in rows} == {"fit": usd("1"), "fun": usd("0")}
+
+
 def test_an_agents_run_without_a_price_is_not_its_dearest(tmp_path: Path) -> None:
     calls = [
         booked("a", "1", agent_name="solver", agent_run_id="paid"),

@@ -47,8 +47,11 @@ select
     cast(round(sum(work.cost_usd) / nullif(sum(verdicts.passed), 0), 9) as decimal(18, 9))
         as cost_per_pass_usd, -- total over passes, USD
     sum(work.unpriced_calls)::bigint as unpriced_calls, -- calls of unknown cost, not in the totals
-    sum(work.cost_usd) filter (coalesce(verdicts.number_in_trace, 1) = 1)
-        as ledger_cost_usd, -- this row's part of the ledger, USD
+    case
+        when count(*) filter (coalesce(verdicts.number_in_trace, 1) = 1) > 0
+            then sum(work.cost_usd) filter (coalesce(verdicts.number_in_trace, 1) = 1)
+        else 0
+    end as ledger_cost_usd, -- this row's part of the ledger, USD
 from work
 left join verdicts
     on work.work_id = verdicts.work_id

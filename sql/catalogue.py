@@ -28,7 +28,7 @@ def rollups(lake: Lake | None) -> dict[str, RollupInfo]:
     """Every rollup by name; a user's file of a built-in name replaces it."""
     folders = [ROLLUPS, *([lake.user_rollups] if lake else []), PROJECT_FOLDER]
     paths = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.sql"))]
-    return {info.name: info for info in (_info(read(path)) for path in paths)}
+    return {info.name: info for info in (info_of(read(path)) for path in paths)}
 
 
 def find(name: str, lake: Lake | None) -> RollupInfo:
@@ -58,7 +58,8 @@ def render(info: RollupInfo, by: str | None = None, group_by: Sequence[str] = ()
         raise UsageError(f'rollup "{info.path}": {error}') from error
 
 
-def _info(relation: Relation) -> RollupInfo:
+def info_of(relation: Relation) -> RollupInfo:
+    """What a relation's header says, as of a rollup."""
     allowed = next(
         (line[2:].strip().removeprefix("group_by:") for line in relation.text.splitlines() if "-- group_by:" in line),
         "",

@@ -45,6 +45,7 @@ from .steady import ask_steady
 if TYPE_CHECKING:
     import polars as pl
 
+    from .cost_change import CostChange
     from .retention import Remove, Retained
 
 Progress = Callable[[int, int], None]
@@ -111,6 +112,39 @@ class Warehouse:
             return Answer(info, asked, kept, coverage(con), _dimensions_of(info, group_by), restated)
 
         return self._ask(answer, asked, tz, where, progress, reads=info.reads)
+
+    def why(
+        self,
+        name: str,
+        *,
+        since: str = "7d",
+        until: str | None = None,
+        compare: str = "previous",
+        outcome: str | None = None,
+        group_by: Sequence[str] = (),
+        where: Mapping[str, str] | None = None,
+        tz: str = "UTC",
+        progress: Progress | None = None,
+    ) -> CostChange:
+        """Why `name` (cost-per-outcome) changed in [since, until) against an earlier window, driver by driver.
+
+        That is the one before of the same length, or one of the same length that starts at `compare`. `outcome` is
+        the one told most often unless named; `group_by` names the dimensions whose segments are told. Raises
+        UsageError for what cannot be asked.
+        """
+        from .why import asked, explain  # noqa: PLC0415
+
+        question = asked(
+            name,
+            since=since,
+            until=until,
+            compare=compare,
+            outcome=outcome,
+            group_by=group_by,
+            now=self._now(),
+            tz=tz,
+        )
+        return self._ask(lambda con, restated: explain(con, question, restated), question.union, tz, where, progress)
 
     def refresh(
         self, *, since: str | None = None, until: str | None = None, progress: Progress | None = None

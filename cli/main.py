@@ -25,6 +25,7 @@ from . import (
     tokens,
     trace,
     vacuum,
+    why,
 )
 from .figures import one_line
 
@@ -58,6 +59,7 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(connect.connect)
 app.command()(rollup.rollup)
+app.command()(why.why)
 app.command()(trace.trace)
 app.command()(sql.sql)
 app.command()(refresh.refresh)

@@ -35,8 +35,8 @@ class WindowFigures:
 class SegmentPart:
     """What one value of a dimension carries of a driver's part; or several values together, if `values` is above 1.
 
-    `weight` is the segment's share of the calls, the mean of both windows, 0 to 1; for eval traffic its share of that
-    money.
+    `weight` is its share of what the driver is about, the mean of both windows, 0 to 1: of the requests for volume,
+    success rate and calls per request, else of the money of inference or of eval traffic.
     """
 
     dimension: str

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from .cost_change import DriverChange, SegmentPart
-from .decomposition import Decomposition, Driver
+from .decomposition import Decomposition, Driver, WindowSums
 from .driver_figures import Figure
 from .segments import SegmentParts, Sides
 
@@ -15,7 +15,7 @@ SHOWN_SEGMENTS = 20
 
 _MOST = 0.5
 _CLEARLY = 0.15
-"""A segment leads where its share of the part is at least _MOST, and its share of the calls less by _CLEARLY."""
+"""A segment leads where its share of the part is at least _MOST, and its weight less than that by _CLEARLY."""
 
 
 def usd(nano: int) -> Decimal:
@@ -92,16 +92,15 @@ def driver_segments(
 
 
 def _weight(driver: Driver, whole: Decomposition, sides: Sides) -> float:
-    """A segment's share of the calls, or of the eval traffic, as the mean of the windows that have any."""
+    """How large a segment is in what the driver is about, as the mean of the windows that have any of it."""
+
+    def size(window: WindowSums) -> int:
+        if driver in (Driver.VOLUME, Driver.SUCCESS_RATE, Driver.CALLS):
+            return window.requests
+        return window.evals_nano if driver is Driver.EVALS else window.cost_nano - window.evals_nano
+
     windows = (whole.before, whole.after)
-    if driver is Driver.EVALS:
-        shares = [
-            one.evals_nano / window.evals_nano
-            for one, window in zip(sides, windows, strict=True)
-            if window.evals_nano
-        ]
-    else:
-        shares = [one.calls / window.calls for one, window in zip(sides, windows, strict=True) if window.calls]
+    shares = [size(side) / size(window) for side, window in zip(sides, windows, strict=True) if size(window)]
     return sum(shares) / len(shares) if shares else 0.0
 
 

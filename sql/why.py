@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -90,9 +91,10 @@ def explain(con: duckdb.DuckDBPyConnection, question: Asked, restated: tuple[Res
     """
     outcome = _prepare(con, question)
     totals = {row["side"]: row for row in rows(con, _text("window_totals"))}
-    whole = decompose(*_windows(con, totals))
+    of_model = _values(con, "model")
+    whole = decompose(*_windows(of_model, totals))
     own = figures(whole)
-    values = {name: _values(con, name) for name in question.dimensions}
+    values = {name: of_model if name == "model" else _values(con, name) for name in question.dimensions}
     parts = {name: allocate(whole, of_one) for name, of_one in values.items()}
     drivers = [
         driver_change(
@@ -108,7 +110,7 @@ def explain(con: duckdb.DuckDBPyConnection, question: Asked, restated: tuple[Res
         outcome,
         _window_figures(question.before, whole.before, totals.get("before", {})),
         _window_figures(question.after, whole.after, totals.get("after", {})),
-        tuple(_with_examples(con, each) for each in drivers),
+        _with_examples(con, question, drivers),
         tuple(_model_factors(whole)),
         question.dimensions,
         restated,
@@ -135,14 +137,14 @@ def _prepare(con: duckdb.DuckDBPyConnection, question: Asked) -> str | None:
     return outcome
 
 
+@cache
 def _text(name: str, *dimensions: str) -> str:
     """The SQL of a relation; `dimensions` are names from its own list."""
     return catalogue.render(catalogue.info_of(read(DRIVERS / f"{name}.sql")), group_by=dimensions)
 
 
-def _windows(con: duckdb.DuckDBPyConnection, totals: Mapping[str, Mapping[str, Any]]) -> Sides:
-    """The sums of the two windows."""
-    of_model = _values(con, "model")
+def _windows(of_model: Mapping[Model, Sides], totals: Mapping[str, Mapping[str, Any]]) -> Sides:
+    """The sums of the two windows, from those of their models."""
     before, after = (
         WindowSums(
             totals.get(side, {}).get("requests", 0),
@@ -196,19 +198,26 @@ def _nano(usd: Decimal) -> int:
     return int(usd.scaleb(9))
 
 
-def _with_examples(con: duckdb.DuckDBPyConnection, change: DriverChange) -> DriverChange:
-    """Its traces of the window after that show it best: the most of what grew, the least of what fell."""
-    moved, leading = change.part_per_success_usd or change.part_total_usd, change.leading
-    if not moved:
-        return change
-    bound: dict[str, object] = {
-        "driver": change.driver.value,
-        "direction": -1 if moved < 0 and change.driver not in (Driver.VOLUME, Driver.EVALS) else 1,
+def _with_examples(
+    con: duckdb.DuckDBPyConnection, question: Asked, changes: Sequence[DriverChange]
+) -> tuple[DriverChange, ...]:
+    """Traces of the window after that show each best: the most of what grew, the least of what fell."""
+    moved = [each for each in changes if each.part_per_success_usd or each.part_total_usd]
+    bound = {
+        "drivers": [each.driver.value for each in moved],
+        "directions": [_direction(each) for each in moved],
+        "dimensions": [each.leading.dimension if each.leading else None for each in moved],
+        "values": [each.leading.value if each.leading else None for each in moved],
     }
-    if leading:
-        bound["value"] = leading.value
-    found = rows(con, _text("examples", *([leading.dimension] if leading else [])), bound)
-    return replace(change, examples=tuple(row["trace_id"] for row in found))
+    found: dict[str, list[str]] = {}
+    for row in rows(con, _text("examples", *question.dimensions), bound):
+        found.setdefault(row["driver"], []).append(row["trace_id"])
+    return tuple(replace(each, examples=tuple(found.get(each.driver.value, ()))) for each in changes)
+
+
+def _direction(change: DriverChange) -> int:
+    fell = (change.part_per_success_usd or change.part_total_usd) < 0
+    return -1 if fell and change.driver not in (Driver.VOLUME, Driver.EVALS) else 1
 
 
 def _window_figures(asked_for: Window, sums: WindowSums, totals: Mapping[str, Any]) -> WindowFigures:

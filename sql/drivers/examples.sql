@@ -1,11 +1,23 @@
--- Traces of the window after that show best what one driver did, in one segment or in all.
--- grain: one row per trace, three at most
+-- Traces of the window after that show best what each driver did, in the segment that leads it or in all.
+-- The drivers asked for are bound as four lists: driver, direction (1 for the most of it, -1 for the least), dimension
+-- and value of its segment.
+-- grain: one row per (driver, trace), three traces of a driver at most
 -- reads: work_cells, requests
 -- group_by: feature, customer_id, team, org, user_id, model, provider, agent_name, prompt_version, route, deployment, service_name, key_id, developer
 with
 
+asked as (
+    select
+        unnest($drivers::varchar[]) as driver,
+        unnest($directions::integer[]) as direction,
+        unnest($dimensions::varchar[]) as dimension,
+        unnest($values::varchar[]) as value,
+),
+
 works as (
     select
+        asked.driver,
+        asked.direction,
         work_cells.work_id,
         max(work_cells.trace_id) as trace_id,
         sum(cost_usd) as cost_usd,
@@ -16,18 +28,18 @@ works as (
         sum(input_usd) filter (not is_eval) as input_usd,
         sum(full_input_usd) filter (not is_eval) as full_input_usd,
     from work_cells
-    where
-        side = 'after'
-        and calls > 0
-        {% for name in group_by %}and {{ name }} is not distinct from $value
+    inner join asked
+        on asked.dimension is null
+        {% for name in group_by %}or (asked.dimension = '{{ name }}' and {{ name }} is not distinct from asked.value)
         {% endfor %}
-    group by work_id
+    where side = 'after' and calls > 0
+    group by asked.driver, asked.direction, work_cells.work_id
 ),
 
 scored as (
     select
         works.*,
-        case $driver
+        case driver
             when 'input tokens' then works.input_tokens / nullif(works.calls, 0)
             when 'output tokens' then works.output_tokens / nullif(works.calls, 0)
             when 'calls per request' then works.calls
@@ -42,12 +54,13 @@ scored as (
     left join requests
         on works.work_id = requests.work_id
         and requests.side = 'after'
-    where $driver = 'eval traffic' or requests.work_id is not null
+    where works.driver = 'eval traffic' or requests.work_id is not null
 )
 
 select
+    driver, -- which driver
     trace_id, -- 32 hex digits
 from scored
 where trace_id is not null and score is not null
-order by score * $direction desc, cost_usd desc, work_id
-limit 3
+qualify row_number() over (partition by driver order by score * direction desc, cost_usd desc, work_id) <= 3
+order by driver, score * direction desc, cost_usd desc, work_id

@@ -2,7 +2,7 @@
 
     python tests/differential_run.py --histories 300 [--seed 1] [--steps 14]
 
-Each history is a lake to which random things happen (tests/support/histories.py). Then every rollup is asked as it
+Each history is a lake to which random things happen (tests/support.lake_histories.py). Then every rollup is asked as it
 stands and with random options, of that lake and of one with the same spans and nothing stored ahead. Stops at the
 first difference, and says the seed. tests/test_differential.py runs a few of them.
 """
@@ -22,7 +22,7 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support.histories import History
+from support.lake_histories import History
 
 
 def differences(folder: Path, seed: int, steps: int) -> Iterator[tuple[History, list[str]]]:

@@ -14,7 +14,7 @@ from llmcost.sql.decomposition import Driver, Factor, Sums, WindowSums, decompos
 from llmcost.sql.driver_figures import figures
 from llmcost.sql.segments import allocate
 
-QUICK = settings(max_examples=40, deadline=None)
+QUICK = settings(max_examples=30, deadline=None)
 
 
 @st.composite

@@ -1,250 +1,184 @@
-"""Random histories of a lake: what lands, late, twice, out of order; what is revised, repriced, compacted, killed.
+"""Histories of made-up calls with a cause planted in the second of two weeks, straight as `calls` and outcomes.
 
-At any point every answer must be what the landed spans alone give.
+Everything else moves by a few percent, as it does from week to week. Money is nano-dollars until DuckDB has it.
 """
 
 from __future__ import annotations
 
 import random
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import Any
-from unittest import mock
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from llmcost.ingest import tiers
-from llmcost.ingest.compact import compact
-from llmcost.ingest.vacuum import vacuum
-from llmcost.models.settings import Deriving, Pricing, Settings, Upkeep
-from llmcost.sql import Warehouse, materialise
+import duckdb
+import pyarrow as pa
 
-from .lakes import NOW, SmallLake
-from .spans import SpanOf, call
+from llmcost.models.windows import Window
+from llmcost.sql.decomposition import Driver
+from llmcost.sql.why import Asked
 
-DAYS = 4
-FIRST = (NOW - timedelta(days=DAYS)).replace(hour=0)
-MODELS = (
-    ("gpt-4o-mini-2024-07-18", "openai"),
-    ("claude-haiku-4-5", "anthropic"),
-    ("gpt-4.1-2025-04-14", "openai"),
-    ("acme-7b", "acme"),
-)
-PRICES = (
-    "",
-    '[[override]]\nmodel = "gpt-4o-mini*"\ninput = 1\noutput = 2\n',
-    '[[contract]]\npercent = -20\ncustomer_id = "acme"\n',
-    '[[list]]\nprovider = "acme"\nmodel = "acme-7b"\ninput = 0.5\noutput = 1.5\n',
-)
+from .lakes import NOW
+
+WEEK = timedelta(days=7)
+AFTER = Window(NOW - WEEK, NOW)
+BEFORE = Window(NOW - 2 * WEEK, NOW - WEEK)
+PLANTED: dict[str, tuple[Driver, ...]] = {
+    "a longer prompt": (Driver.INPUT_TOKENS,),
+    "a cheaper model that loops more": (Driver.MODEL_MIX, Driver.CALLS),
+    "a price change": (Driver.PRICES,),
+    "a drop in success": (Driver.SUCCESS_RATE,),
+    "a cache break": (Driver.CACHE,),
+    "doubled evals": (Driver.EVALS,),
+    "more volume": (Driver.VOLUME,),
+}
+"""What each cause moves; where it is two, the larger in money is first."""
 
 
-class Killed(BaseException):
-    """What a process that is killed in the middle of its work does not catch."""
+@dataclass(frozen=True)
+class Week:
+    """What one week is like. `small` is the cheaper model's share of the calls, `new` the new prompt's."""
+
+    requests: int = 120
+    success: float = 0.62
+    calls: float = 2.0
+    small: float = 0.4
+    input_tokens: int = 3000
+    output_tokens: int = 250
+    cached: float = 0.6
+    price: float = 1.0
+    evals: float = 0.45
+    """Eval dollars for each inference dollar of an ordinary week."""
+    new: float = 0.0
+    longer: float = 1.0
+    """Input tokens of the new prompt over those of the old."""
 
 
-@dataclass
-class History:
-    """One lake and what happened to it so far; the same seed, the same history."""
+def ordinary(chance: random.Random) -> Week:
+    """A week with noise of up to three percent either way in everything."""
 
-    folder: Path
-    seed: int
-    lake: SmallLake = field(init=False)
-    steps: list[str] = field(default_factory=list)
+    def about(value: float, most: float = 0.03) -> float:
+        return value * chance.uniform(1 - most, 1 + most)
 
-    def __post_init__(self) -> None:
-        self.source = random.Random(self.seed)  # noqa: S311  (histories for tests)
-        self.lake = SmallLake(self.folder / "lake")
-        self._held: list[SpanOf] = []
-        self._sent: list[tuple[SpanOf, ...]] = []
-        self._traces: list[str] = []
+    usual = Week()
+    return Week(
+        round(about(usual.requests)),
+        about(usual.success),
+        about(usual.calls),
+        about(usual.small),
+        round(about(usual.input_tokens)),
+        round(about(usual.output_tokens)),
+        about(usual.cached),
+        about(usual.price, 0.01),
+        about(usual.evals),
+    )
 
-    @property
-    def warehouse(self) -> Warehouse:
-        """The lake as it is, with whatever it has stored ahead."""
-        return Warehouse(self.lake.lake.root, self.lake.settings, now=lambda: NOW)
 
-    def step(self) -> None:
-        """One more thing happens."""
-        kinds: list[tuple[int, Callable[[], None]]] = [
-            (6, self.work), (4, self.outcome), (1, self.score), (2, self.repeat), (2, self.held_back),
-            (1, self.prices), (1, self.settings), (3, self.refresh), (1, self.killed), (2, self.compacted),
-            (3, self.asked),
-        ]  # fmt: skip
-        (chosen,) = self.source.choices([kind for _, kind in kinds], [weight for weight, _ in kinds])
-        self.steps.append(chosen.__name__)
-        chosen()
+def with_cause(cause: str, week: Week, chance: random.Random) -> Week:
+    """The same week with the cause in it."""
+    changed: dict[str, float] = {}
+    match cause:
+        case "a longer prompt":
+            changed = {"new": chance.uniform(0.5, 0.7), "longer": chance.uniform(2.0, 2.6)}
+        case "a cheaper model that loops more":
+            changed = {"small": chance.uniform(0.8, 0.95), "calls": week.calls * chance.uniform(1.7, 2.2)}
+        case "a price change":
+            changed = {"price": week.price * chance.uniform(1.3, 1.6)}
+        case "a drop in success":
+            changed = {"success": week.success * chance.uniform(0.55, 0.75)}
+        case "a cache break":
+            changed = {"cached": week.cached * chance.uniform(0.0, 0.2)}
+        case "doubled evals":
+            changed = {"evals": week.evals * 2}
+        case "more volume":
+            changed = {"requests": round(week.requests * chance.uniform(1.3, 1.8))}
+    return replace(week, **changed)  # type: ignore[arg-type]
 
-    @contextmanager
-    def from_scratch(self) -> Iterator[Warehouse]:
-        """The same spans, events and prices in a lake that has stored nothing ahead."""
-        copy = self.folder / "scratch"
-        shutil.copytree(
-            self.lake.lake.root,
-            copy,
-            ignore=lambda folder, names: [
-                name for name in names if Path(folder) == self.lake.lake.root and name not in _LANDED
-            ],
-        )
-        try:
-            yield Warehouse(copy, self.lake.settings, now=lambda: NOW)
-        finally:
-            shutil.rmtree(copy)
 
-    def options(self, group_by: tuple[str, ...]) -> dict[str, Any]:
-        """How somebody may ask a rollup."""
-        pick = self.source
-        since, until = sorted(pick.sample(range(DAYS * 24 + 1), 2))
-        return {
-            "since": pick.choice(("30d", (FIRST + timedelta(hours=since)).isoformat())),
-            "until": pick.choice((None, (FIRST + timedelta(hours=until)).isoformat())) if since < until else None,
-            "by": pick.choice((None, None, "day", "hour")),
-            "group_by": pick.sample(group_by, min(len(group_by), pick.choice((0, 0, 1, 2)))),
-            "where": pick.choice(({}, {}, {"customer_id": "acme"}, {"feature": "chat"})),
-            "tz": pick.choice(("UTC", "UTC", "Europe/Berlin", "Asia/Kolkata")),
+def calls_of(week: Week, name: str, since: datetime, chance: random.Random) -> Iterator[dict[str, object]]:
+    """The calls of a week: its counts as they are told, its tokens with spread."""
+    count = round(week.calls * week.requests)
+    small, new = (_some(count, share, chance) for share in (week.small, week.new))
+    cost = 0
+    for number in range(count):
+        is_small, is_new = small[number], new[number]
+        tokens = round(week.input_tokens * chance.uniform(0.8, 1.2) * (week.longer if is_new else 1))
+        output = round(week.output_tokens * chance.uniform(0.8, 1.2))
+        cached = round(tokens * week.cached)
+        dear, dear_output = (800, 4000) if is_small else (3000, 15_000)
+        saved = round(cached * dear * week.price * 0.9)
+        output_nano = round(output * dear_output * week.price)
+        cost += round(tokens * dear * week.price) - saved + output_nano
+        yield {
+            **_call(f"{name}-{number % week.requests}", since, chance),
+            "model": "small" if is_small else "big",
+            "feature": ("refund", "search", "triage")[number % week.requests % 3],
+            "prompt_version": "v7" if is_new else "v6",
+            "traffic_type": "inference",
+            "input_tokens": tokens,
+            "output_tokens": output,
+            "cost_nano": round(tokens * dear * week.price) - saved + output_nano,
+            "output_nano": output_nano,
+            "saved_nano": saved,
+        }
+    usual = week.requests * 2.0 * 0.0063 * 10**9
+    for number in range(10):
+        yield {
+            **_call(f"{name}-judge-{number}", since, chance),
+            "model": "big",
+            "feature": "judging",
+            "prompt_version": None,
+            "traffic_type": "eval",
+            "input_tokens": 900,
+            "output_tokens": 10,
+            "cost_nano": round(week.evals * usual / 10),
+            "output_nano": None,
+            "saved_nano": None,
         }
 
-    def work(self) -> None:
-        """A trace or two; some of its spans are kept back for later, some requests come at once."""
-        for _ in range(self.source.choice((1, 1, 2, 4))):
-            self._send(*self._trace())
 
-    def held_back(self) -> None:
-        """What was kept back arrives."""
-        spans, self._held = self._held, []
-        if spans:
-            self._send(*spans)
+def _some(count: int, share: float, chance: random.Random) -> list[bool]:
+    """As many as the share says, in any order."""
+    some = [number < round(share * count) for number in range(count)]
+    chance.shuffle(some)
+    return some
 
-    def repeat(self) -> None:
-        """An exporter sends a request again."""
-        if self._sent:
-            self.lake.land(*self.source.choice(self._sent))
 
-    def outcome(self) -> None:
-        """How some work ended, told now or days later, for the first time or revised."""
-        if not self._traces:
-            return
-        pick = self.source
-        trace = pick.choice(self._traces)
-        name = pick.choice(("resolved", "accepted"))
-        told: dict[str, Any] = {f"outcome.{name}": pick.choice((True, False, "pending")), "outcome.value_usd": 2.5}
-        if pick.random() < 0.3:
-            told["session.id"], trace = f"s{pick.randrange(4)}", f"ticket system {pick.random()}"
-        self._send(SpanOf(trace, f"verdict {pick.random()}", "outcome", at=self._moment(), attributes=told))
+def _call(work: str, since: datetime, chance: random.Random) -> dict[str, object]:
+    return {"work_id": work, "trace_id": work, "started_at": since + chance.random() * WEEK}
 
-    def score(self) -> None:
-        """An evaluation of a trace."""
-        if self._traces:
-            pick = self.source
-            score = {"gen_ai.evaluation.name": "helpful", "gen_ai.evaluation.score.value": pick.random()}
-            scored = SpanOf(pick.choice(self._traces), f"score {pick.random()}", "eval", at=self._moment())
-            self._send(SpanOf(**{**scored.__dict__, "events": {"gen_ai.evaluation.result": score}}))
 
-    def prices(self) -> None:
-        """Somebody edits the price file."""
-        (self.lake.lake.prices / "own.toml").write_text(self.source.choice(PRICES))
-
-    def settings(self) -> None:
-        """Somebody edits the settings."""
-        self.lake.settings = Settings().model_copy(
-            update={
-                "pricing": Pricing(prefer=self.source.choice(("reported", "list"))),
-                "deriving": Deriving(lookback_days=self.source.choice((1, 2, 30))),
-            }
-        )
-
-    def refresh(self) -> None:
-        """Days are made ahead, all or some."""
-        since = self.source.choice((None, FIRST + timedelta(days=self.source.randrange(DAYS))))
-        self.warehouse.refresh(since=since.isoformat() if since else None)
-
-    def killed(self) -> None:
-        """A refresh dies before or after one of its writes."""
-        left, write = self.source.randrange(12), materialise.write_mart
-        before = self.source.random() < 0.5
-
-        def dying(*arguments: Any, **options: Any) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0 and before:
-                raise Killed
-            write(*arguments, **options)
-            if left < 0:
-                raise Killed
-
-        with mock.patch.object(materialise, "write_mart", dying):
-            try:
-                self.warehouse.refresh()
-            except Killed:
-                self.steps[-1] = "killed in the middle"
-
-    def compacted(self) -> None:
-        """Small files are merged, and what is left over goes."""
-        with mock.patch.object(tiers, "FAN", 3):
-            list(compact(self.lake.lake, Upkeep(), now=datetime.now(UTC)))
-        if self.source.random() < 0.5:
-            list(vacuum(self.lake.lake, grace=timedelta(hours=-1), now=datetime.now(UTC) + timedelta(days=1)))
-
-    def asked(self) -> None:
-        """Somebody asks a question, which makes the days it needs."""
-        info = self.source.choice(self.warehouse.rollups())
-        self.warehouse.ask(info.name, **self.options(info.group_by))
-
-    def _send(self, *spans: SpanOf) -> None:
-        self._sent.append(spans)
-        self.lake.land(*spans)
-
-    def _moment(self) -> datetime:
-        return FIRST + timedelta(seconds=self.source.randrange(DAYS * 86400))
-
-    def _trace(self) -> list[SpanOf]:
-        pick = self.source
-        trace = f"trace {len(self._traces)}"
-        self._traces.append(trace)
-        at = self._moment()
-        if pick.random() < 0.3:  # around midnight
-            at = at.replace(hour=23, minute=59, second=pick.randrange(60))
-        span = pick.choice((5, 60, 3600, 86400 * 2 + 7200)) if pick.random() < 0.5 else 30
-        owner = {
-            "user.id": pick.choice(("ann", "bob", "cyd")),
-            "customer.id": pick.choice(("acme", "globex")),
-            "app.feature": pick.choice(("chat", "search")),
-            "session.id": f"s{pick.randrange(4)}",
-            "prompt_version": pick.choice(("v1", "v2")),
-            "team": "support",
+def history(con: duckdb.DuckDBPyConnection, before: Week, after: Week, chance: random.Random) -> Asked:
+    """Two weeks as the relations that the question reads, and the question."""
+    rows = [
+        *calls_of(before, "before", BEFORE.since, chance),
+        *calls_of(after, "after", AFTER.since, chance),
+    ]
+    told = [
+        {
+            "work_id": f"{name}-{number}",
+            "case_id": f"{name}-{number}",
+            "outcome": "resolved",
+            "succeeded": reached,
         }
-        owner |= {"agent_run_id": f"run-{pick.randrange(6)}"} if pick.random() < 0.2 else {}
-        owner |= {"traffic.type": "eval"} if pick.random() < 0.15 else {}
-        spans = [SpanOf(trace, "root", "POST /chat", at=at, seconds=span, attributes=owner)]
-        parent = "root"
-        if pick.random() < 0.6:
-            agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": pick.choice(("solver", "porter"))}
-            spans.append(SpanOf(trace, "agent", "invoke_agent", "root", at=at, seconds=span, attributes=agent))
-            parent = "agent"
-        for number in range(pick.choice((1, 1, 2, 3))):
-            model, provider = pick.choice(MODELS)
-            when = at + timedelta(seconds=pick.uniform(0, span))
-            usage: dict[str, Any] = {"input": pick.randrange(1, 5000), "output": pick.randrange(0, 500)}
-            if pick.random() < 0.3:
-                usage["cache_read"] = pick.randrange(usage["input"])
-            if pick.random() < 0.7:
-                usage["response_id"] = f"{trace}/{number}"
-            failed = pick.random() < 0.1
-            told: dict[str, Any] = {"parent": parent, "provider": provider, "at": when}
-            spans.append(call(trace, f"call {number}", model, failed=failed, **told, **({} if failed else usage)))
-            if not failed and pick.random() < 0.3:  # a wrapper tells it too
-                scope = "opentelemetry.instrumentation.langchain"
-                spans.append(call(trace, f"wrapper {number}", model, seconds=1.5, scope=scope, **told, **usage))
-        pick.shuffle(spans)
-        kept = pick.randrange(len(spans)) if pick.random() < 0.4 else len(spans)
-        self._held += spans[kept:]
-        return spans[:kept] or spans
-
-
-_LANDED = {"llmcost.json", "spans", "events", "prices", "rollups", "journal"}
-
-
-def days() -> list[date]:
-    """The days of every history."""
-    return [(FIRST + timedelta(days=number)).date() for number in range(DAYS)]
+        for name, week in (("before", before), ("after", after))
+        for number, reached in enumerate(_some(week.requests, week.success, chance))
+    ]
+    con.register("rows", pa.Table.from_pylist(rows))
+    con.register("told", pa.Table.from_pylist(told))
+    con.execute("create or replace temp table trace_outcomes as from told")
+    con.execute(
+        """
+        create or replace temp table calls as
+        select
+            * exclude (cost_nano, output_nano, saved_nano),
+            null::varchar as agent_name,
+            'list' as cost_basis,
+            (cost_nano::decimal(18, 0) * 0.000000001)::decimal(18, 9) as cost_usd,
+            (output_nano::decimal(18, 0) * 0.000000001)::decimal(18, 9) as output_cost_usd,
+            (saved_nano::decimal(18, 0) * 0.000000001)::decimal(18, 9) as cache_savings_usd
+        from rows
+        """
+    )
+    con.unregister("rows")
+    con.unregister("told")
+    return Asked("cost-per-outcome", BEFORE, AFTER, None, ("prompt_version",) if after.new else ("model",))

@@ -62,6 +62,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsysbinary: pytest.Ca
 COMMANDS = (
     "serve",
     "rollup",
+    "why",
     "trace",
     "sql",
     "refresh",
@@ -112,6 +113,8 @@ def test_version_is_the_package_s(run: Run) -> None:
         (["rollup", "cost-per-outcome", "--output", "week.xls"], 2, 'cannot tell the format of "week.xls"'),
         (["rollup", "cost-per-outcome", "--output", "no/such/folder/week.csv"], 2, "No such file or directory"),
         (["rollup", "cost-per-outcome", "--config", "gone.toml"], 2, 'cannot read the settings file "gone.toml"'),
+        (["why", "cost-per-feature"], 2, 'why "cost-per-feature": what can be explained is cost-per-outcome'),
+        (["why"], 2, "Missing argument 'name'"),
         (["reprice", "--as-of", "May"], 2, '--as-of "May" is not a day such as 2026-11-22'),
         (["sql", "boom"], 2, "Parser Error: syntax error LINE 1: boom"),
         (["doctor", "--lake", "nowhere"], 3, "start one with: llmcost serve --lake nowhere"),
@@ -401,3 +404,26 @@ def test_a_narrow_terminal_gets_the_first_columns_whole() -> None:
     columns = text_columns(Sheet(TABLE))
     assert [column.name for column in fitting(columns, 40)] == ["feature", "successes", "total_cost_usd"]
     assert fitting(columns, 200) == columns
+
+
+# why
+
+
+def test_why_opens_with_one_sentence_and_names_the_segment(run: Run) -> None:
+    shown = run("why", "cost-per-outcome", "--where", "team=support", "--group-by", "feature", "--compare", "28d")
+    assert shown.code == 0
+    assert shown.out.splitlines()[0] == (
+        "cost per resolved rose 60%, from $0.100 to $0.160: success rate (resolved) fell from 80% to 50%, "
+        "most of it feature refund-bot (+60%)"
+    )
+    assert "4bf92f3577b34da6a3ce929d0e0e4736" in shown.out
+    asked = FakeWarehouse.last.asked[0]
+    assert (asked["compare"], asked["group_by"], asked["where"]) == ("28d", ("feature",), {"team": "support"})
+    assert (asked["since"], asked["until"], asked["outcome"], asked["tz"]) == ("7d", None, None, "UTC")
+
+
+def test_why_as_json_holds_the_sentence_and_the_segments(run: Run) -> None:
+    told = json.loads(run("why", "cost-per-outcome", "--format", "json").out)
+    assert told["sentence"].startswith("cost per resolved rose 60%")
+    assert told["change_per_success_usd"] == "0.06"
+    assert told["drivers"][0]["leading"]["value"] == "refund-bot"

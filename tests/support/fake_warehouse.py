@@ -27,6 +27,9 @@ from llmcost.sql.answers import (
     TraceSpan,
     TraceView,
 )
+from llmcost.sql.cost_change import CostChange, DriverChange, SegmentPart, WindowFigures
+from llmcost.sql.decomposition import Driver
+from llmcost.sql.driver_figures import Figure
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MONEY = pa.decimal128(18, 9)
@@ -142,6 +145,44 @@ DIFFERENCE = pa.table(
 )
 
 
+BEFORE, AFTER = (
+    WindowFigures(
+        Window(NOW - timedelta(days=since), NOW - timedelta(days=since - 7)),
+        requests=10,
+        successes=successes,
+        undecided=0,
+        calls=10,
+        unpriced_calls=0,
+        unpriced_tokens=0,
+        unsplit_calls=0,
+        cost_usd=Decimal("0.8"),
+        cost_per_success_usd=Decimal("0.8") / successes,
+    )
+    for since, successes in ((14, 8), (7, 5))
+)
+CHANGE = CostChange(
+    "cost-per-outcome",
+    "resolved",
+    BEFORE,
+    AFTER,
+    drivers=(
+        DriverChange(
+            Driver.SUCCESS_RATE,
+            Figure("percent of requests", 80.0, 50.0),
+            part_per_success_usd=Decimal("0.06"),
+            per_success_percent=60.0,
+            part_total_usd=Decimal(0),
+            total_percent=0.0,
+            leading=SegmentPart("feature", "refund-bot", 1, 0.5, Decimal("0.06"), Decimal(0)),
+            segments=(SegmentPart("feature", "refund-bot", 1, 0.5, Decimal("0.06"), Decimal(0)),),
+            examples=("4bf92f3577b34da6a3ce929d0e0e4736",),
+        ),
+    ),
+    models=(),
+    dimensions=("feature",),
+)
+
+
 @dataclass
 class FakeWarehouse:
     """Answers like the real one, and remembers what it was asked."""
@@ -168,6 +209,13 @@ class FakeWarehouse:
         del question["progress"]
         self.asked.append({"name": name, **question})
         return Answer(INFO, Window(NOW - timedelta(days=7), NOW), TABLE, COVERAGE, restated=self.restated)
+
+    def why(self, name: str, **question: Any) -> CostChange:
+        if name != CHANGE.name:
+            raise UsageError(f'why "{name}": what can be explained is {CHANGE.name}')
+        del question["progress"]
+        self.asked.append({"name": name, **question})
+        return CHANGE
 
     def refresh(self, *, since: str | None = "7d", until: str | None = None, progress: Any = None) -> RefreshReport:
         del progress

@@ -17,7 +17,7 @@ mix. Where a window has no request all of the change is volume, and a segment's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeVar
@@ -32,8 +32,15 @@ Sides = tuple[WindowSums, WindowSums]
 Ratio = tuple[Fraction | int, Fraction | int]
 """X and Y of a factor."""
 
-_FINE = 10**30
-"""Slopes are cut here, so that thousands of segments stay quick: far below what rounding to nano-dollars sees."""
+_FINE = 1 << 256
+"""Weights are whole numbers of this unit: so a hundred thousand segments stay quick, and what is cut off is far below
+what rounding to nano-dollars sees."""
+
+_NOTHING = _FINE >> 64
+"""A part below this is what was cut off, of a segment that moved nothing."""
+
+Weights = tuple[int, int, int, int]
+"""What X and Y after, and X and Y before, are worth in one measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,76 +51,94 @@ class SegmentParts:
     per_success: Mapping[Driver, int] | None
 
 
-def allocate(whole: Decomposition, values: Mapping[Value, Sides]) -> dict[Value, SegmentParts]:
-    """The parts of each value of one dimension; `values` must add up to the two windows."""
-    shares = _shares(whole, values)
-    cost = _rounded(whole, whole.cost.parts, [lever.cost_slope for lever in whole.levers], shares)
+def weigh(whole: Decomposition) -> tuple[list[Weights], ...]:
+    """What every factor's sums weigh in the total and, where it is known, in the cost per success."""
+    cost = _weights(whole, [lever.cost_slope for lever in whole.levers])
     if whole.per_success is None:
-        return {value: SegmentParts(cost[value], None) for value in values}
-    success = _rounded(whole, whole.per_success.parts, [lever.success_slope for lever in whole.levers], shares)
-    return {value: SegmentParts(cost[value], success[value]) for value in values}
+        return (cost,)
+    return cost, _weights(whole, [lever.success_slope for lever in whole.levers])
+
+
+def allocate(
+    whole: Decomposition, values: Mapping[Value, Sides], weights: tuple[list[Weights], ...] | None = None
+) -> dict[Value, SegmentParts]:
+    """The parts of each value of one dimension; `values` must add up to the two windows.
+
+    `weights` are those of `weigh`, for one who asks for several dimensions.
+    """
+    weights = weights or weigh(whole)
+    measures = [whole.cost.parts, *([whole.per_success.parts] if whole.per_success else [])]
+    exact: list[dict[Value, dict[Driver, int]]] = [{} for _ in measures]
+    for value, moved in _moved(whole, values):
+        for of_measure, found in zip(weights, exact, strict=True):
+            parts = found[value] = dict.fromkeys(Driver, 0)
+            for place, ((x_before, y_before), (x_after, y_after)) in moved:
+                one, two, three, four = of_measure[place]
+                part = one * x_after + two * y_after + three * x_before + four * y_before
+                parts[whole.levers[place].factor.driver] += int(part)
+    rounded = [_rounded(parts, found) for parts, found in zip(measures, exact, strict=True)]
+    return {
+        value: SegmentParts(rounded[0][value], rounded[1][value] if len(rounded) > 1 else None) for value in values
+    }
 
 
 def _rounded(
-    whole: Decomposition,
-    parts: Mapping[Driver, int],
-    slopes: Sequence[Fraction],
-    shares: Mapping[Value, Sequence[tuple[int, Fraction]]],
+    parts: Mapping[Driver, int], exact: Mapping[Value, Mapping[Driver, int]]
 ) -> dict[Value, dict[Driver, int]]:
-    """Each share of a factor's change at its slope, rounded so that the values sum to the drivers' parts."""
-    mixes = [lever.factor is Factor.SHARE for lever in whole.levers]
-    usual = exact_sum(
-        lever.before * slope for lever, slope, is_mix in zip(whole.levers, slopes, mixes, strict=True) if is_mix
-    )
-    centred = [slope - usual if is_mix else slope for slope, is_mix in zip(slopes, mixes, strict=True)]
-    fine = [(slope * _FINE).__floor__() for slope in centred]
-    rounded: dict[Value, dict[Driver, int]] = {value: {} for value in shares}
-    exact: dict[Value, dict[Driver, int]] = {value: dict.fromkeys(parts, 0) for value in shares}
-    for value, of_value in shares.items():
-        for place, share in of_value:
-            exact[value][whole.levers[place].factor.driver] += fine[place] * share.numerator // share.denominator
+    """Parts rounded so that the values sum to each driver's."""
+    rounded: dict[Value, dict[Driver, int]] = {value: {} for value in exact}
     for driver, part in parts.items():
-        whole_parts = apportion(part, [Fraction(exact[value][driver], _FINE) for value in shares])
-        for value, whole_part in zip(shares, whole_parts, strict=True):
+        fine = [of_value[driver] for of_value in exact.values()]
+        of_values = [Fraction(each, _FINE) if abs(each) > _NOTHING else Fraction(0) for each in fine]
+        for value, whole_part in zip(rounded, apportion(part, of_values), strict=True):
             rounded[value][driver] = whole_part
     return rounded
 
 
-def _shares(whole: Decomposition, values: Mapping[Value, Sides]) -> dict[Value, list[tuple[int, Fraction]]]:
-    """How much of each factor's change is each value's: (place of the lever, share)."""
+def _weights(whole: Decomposition, slopes: Sequence[Fraction]) -> list[Weights]:
+    """For each lever what its X and Y weigh, so that the weighed sum is the slope times the share of the change."""
     windows = (whole.before, whole.after)
     prices = {lever.model: lever for lever in whole.levers if lever.factor is Factor.INPUT_PRICE}
-    totals = [_ratios(lever, windows, windows, prices.get(lever.model)) for lever in whole.levers]
+    mix = exact_sum(
+        lever.before * slope
+        for lever, slope in zip(whole.levers, slopes, strict=True)
+        if lever.factor is Factor.SHARE
+    )
+    usual_mix = Fraction((mix * _FINE).__floor__(), _FINE)  # its denominator has a factor of every model's
+    found: list[Weights] = []
+    for lever, own in zip(whole.levers, slopes, strict=True):
+        (_, under_before), (_, under_after) = _ratios(lever, windows, windows, prices.get(lever.model))
+        slope = own - usual_mix if lever.factor is Factor.SHARE else own
+        usual = Fraction(0) if lever.factor in _PLAIN else lever.before
+        if lever.factor is Factor.FAILURES:
+            # what r moved, as what 1/r did: the segment whose success fell is told, not the one that had little of it
+            usual, slope = 1 / lever.before, -slope * lever.before * lever.after
+        if not slope or not under_before or not under_after:
+            found.append((0, 0, 0, 0))  # one window does not tell the factor: it has the other's value, and no part
+            continue
+        after, before = slope / under_after, slope / under_before
+        exact = (after, -usual * after, -before, usual * before)
+        one, two, three, four = ((weight * _FINE).__floor__() for weight in exact)
+        found.append((one, two, three, four))
+    return found
+
+
+def _moved(
+    whole: Decomposition, values: Mapping[Value, Sides]
+) -> Iterator[tuple[Value, list[tuple[int, list[Ratio]]]]]:
+    """X and Y of every lever that each value has a part of: (place of the lever, before and after)."""
+    windows = (whole.before, whole.after)
+    prices = {lever.model: lever for lever in whole.levers if lever.factor is Factor.INPUT_PRICE}
     shared = [place for place, lever in enumerate(whole.levers) if lever.factor in _WHOLE]
     of_model: dict[Model, list[int]] = {}
     for place, lever in enumerate(whole.levers):
         if lever.factor not in _WHOLE:
             of_model.setdefault(lever.model, []).append(place)
-    found: dict[Value, list[tuple[int, Fraction]]] = {}
     for value, sides in values.items():
         models = dict.fromkeys([*sides[0].models, *sides[1].models])
         touched = [*shared, *(place for model in models for place in of_model.get(model, ()))]
-        found[value] = [
-            (place, share)
-            for place in touched
-            for lever in [whole.levers[place]]
-            if (share := _share(lever, totals[place], _ratios(lever, sides, windows, prices.get(lever.model))))
-        ]
-    return found
-
-
-def _share(lever: Lever, totals: Sequence[Ratio], parts: Sequence[Ratio]) -> Fraction:
-    """A segment's part of the change of X / Y; 0 where one window does not tell the factor."""
-    under_before, under_after = (Fraction(under) for _, under in totals)
-    if not under_before or not under_after:
-        return Fraction(0)
-    usual = Fraction(0) if lever.factor in _PLAIN else lever.before
-    if lever.factor is Factor.FAILURES:
-        usual = 1 / usual
-    (over_old, under_old), (over_new, under_new) = parts
-    moved = (over_new - usual * under_new) / under_after - (over_old - usual * under_old) / under_before
-    # what r moved, as what 1/r did: the segment whose success fell is told, not the one that had little of it
-    return -moved * lever.before * lever.after if lever.factor is Factor.FAILURES else moved
+        levers = ((place, whole.levers[place]) for place in touched)
+        yield value, [(place, _ratios(lever, sides, windows, prices.get(lever.model))) for place, lever in levers]
 
 
 def _ratios(lever: Lever, sides: Sides, windows: Sides, price: Lever | None) -> list[Ratio]:
@@ -138,7 +163,7 @@ _RATIOS: Mapping[Factor, Callable[[WindowSums, Sums, WindowSums, Fraction], Rati
     # a segment's own full price, so that its contract is no cache; what a gateway answered, at the model's
     Factor.INPUT_CACHE: lambda _, sums, __, full_price: (
         sums.input_nano,
-        sums.full_input_nano + full_price * (sums.input_tokens - sums.paid_input_tokens),
+        sums.full_input_nano + _unpaid(sums, full_price),
     ),
     Factor.OUTPUT_CACHE: lambda _, sums, *__: (sums.paid_output_tokens, sums.output_tokens),
     Factor.INPUT_PRICE: lambda _, sums, *__: (sums.full_input_nano, sums.paid_input_tokens),
@@ -146,6 +171,13 @@ _RATIOS: Mapping[Factor, Callable[[WindowSums, Sums, WindowSums, Fraction], Rati
     Factor.CALL_PRICE: lambda _, sums, *__: (sums.call_nano, sums.calls),
 }
 """X and Y, from a segment's sums, those of the lever's model in it, the window's, and the model's full price."""
+
+
+def _unpaid(sums: Sums, full_price: Fraction) -> Fraction | int:
+    """What a gateway's cache saved of the input; a whole number where it saved nothing, which is quick."""
+    tokens = sums.input_tokens - sums.paid_input_tokens
+    return full_price * tokens if tokens else 0
+
 
 _WHOLE = {Factor.COST, Factor.REQUESTS, Factor.FAILURES, Factor.CALLS, Factor.EVALS}
 """Factors of all models together."""

@@ -27,7 +27,7 @@ from .decomposition import Decomposition, Driver, Factor, Model, Sums, WindowSum
 from .driver_changes import driver_change, driver_segments, moved_share, usd
 from .driver_figures import figures
 from .relations import DRIVERS, read
-from .segments import Sides, allocate
+from .segments import Sides, allocate, weigh
 
 NAMES = ("cost-per-outcome",)
 DEFAULT_DIMENSIONS = ("feature", "model", "prompt_version", "agent_name")
@@ -95,7 +95,8 @@ def explain(con: duckdb.DuckDBPyConnection, question: Asked, restated: tuple[Res
     whole = decompose(*_windows(of_model, totals))
     own = figures(whole)
     values = {name: of_model if name == "model" else _values(con, name) for name in question.dimensions}
-    parts = {name: allocate(whole, of_one) for name, of_one in values.items()}
+    weights = weigh(whole)
+    parts = {name: allocate(whole, of_one, weights) for name, of_one in values.items()}
     drivers = [
         driver_change(
             driver,

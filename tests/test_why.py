@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
-from support.histories import PLANTED, history, ordinary, with_cause
+from support.histories import AFTER, BEFORE, PLANTED, history, ordinary, with_cause
 from support.lakes import NOW, SmallLake
 from support.spans import SpanOf, call, trace_id
 
@@ -22,7 +24,7 @@ from llmcost.models.errors import UsageError
 from llmcost.sql.cost_change import CostChange, DriverChange
 from llmcost.sql.database import connect
 from llmcost.sql.decomposition import Driver
-from llmcost.sql.why import explain
+from llmcost.sql.why import Asked, explain
 
 HISTORIES = 30
 """Of each planted cause: with seven causes 210 in all."""
@@ -83,6 +85,59 @@ def test_several_causes_at_once_sum_exactly(con: duckdb.DuckDBPyConnection) -> N
         assert sums_exactly(change), causes
 
 
+def calls_table(*told: dict[str, Any]) -> pa.Table:
+    """Calls by what differs from one of 1,000 and 100 tokens that costs $0.003, half of its input from a cache."""
+    usual: dict[str, Any] = {
+        "trace_id": None, "started_at": NOW - DAY, "traffic_type": "inference", "cost_basis": "list", "model": "a",
+        "input_tokens": 1000, "output_tokens": 100, "cost_usd": Decimal("0.003"), "output_cost_usd": Decimal("0.001"),
+        "cache_savings_usd": Decimal("0.002"), "feature": None, "prompt_version": None, "agent_name": None,
+    }  # fmt: skip
+    rows = [{**usual, **each} for each in told]
+    kinds = {name: pa.decimal128(18, 9) if name.endswith("_usd") else None for name in rows[0]}
+    return pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in kinds.items()})
+
+
+def test_what_no_price_splits_and_what_a_gateway_answers(con: duckdb.DuckDBPyConnection) -> None:
+    """One price for a cost nobody splits; a call without tokens has a price of its own; a gateway's hit is cache."""
+    unknown = {"output_cost_usd": None, "cache_savings_usd": None}
+    free = {"cost_usd": Decimal(0), "output_cost_usd": Decimal(0), "cache_savings_usd": Decimal(0)}
+    before = {"started_at": NOW - 8 * DAY}
+    table = calls_table(
+        {"work_id": "b1", **before, **unknown},
+        {"work_id": "b2", **before},
+        {"work_id": "b3", **before, **unknown, "cost_usd": None, "cost_basis": None},
+        {"work_id": "a1"},
+        {"work_id": "a1", **free, "cost_basis": "cache_hit"},
+        {"work_id": "a2", **unknown, "model": "b", "input_tokens": None, "output_tokens": None},
+        {"work_id": "a2", **free, "model": "b", "input_tokens": None, "output_tokens": None, "cost_basis": "failed"},
+        {"work_id": "a3", "traffic_type": "eval"},
+    )
+    told = [("b1", "session s", True), ("b2", "session s", True), ("b3", "b3", True), ("a1", "a1", True)]
+    names = ("work_id", "case_id", "succeeded")
+    con.register("rows", table)
+    con.register("told", pa.table(dict(zip(names, map(list, zip(*told, strict=True)), strict=True))))
+    con.execute("create or replace temp table calls as from rows")
+    con.execute("create or replace temp table trace_outcomes as select *, 'resolved' as outcome from told")
+    change = explain(con, Asked("cost-per-outcome", BEFORE, AFTER, "resolved", ("feature", "model")))
+
+    before_it, after_it = change.before, change.after
+    assert (before_it.requests, before_it.successes, before_it.unpriced_calls, before_it.unsplit_calls) == (
+        2,
+        1,
+        1,
+        1,
+    )
+    assert (after_it.requests, after_it.successes, after_it.undecided) == (2, 1, 1)
+    factors = {each.model: each for each in change.models}
+    in_one_price = Decimal("0.003") * 1000 / 1100
+    full_price = (in_one_price + Decimal("0.002") + Decimal("0.002")) / 2000 * 1_000_000
+    assert factors["a"].input_price == pytest.approx((float(full_price), 4.0))
+    assert factors["a"].output_cache == (1.0, 0.5)
+    assert factors["b"].call_price == (0.0015, 0.0015)
+    assert part(change, Driver.EVALS).part_total_usd == Decimal("0.003")
+    assert sums_exactly(change)
+
+
 # Through landing, end to end
 
 
@@ -130,6 +185,8 @@ def test_the_example_of_the_docs_by_hand(lake: SmallLake) -> None:
     tokens, success = part(change, Driver.INPUT_TOKENS), part(change, Driver.SUCCESS_RATE)
     assert change.before.cost_per_success_usd == request[0] * requests_per_success[0]
     assert change.after.cost_per_success_usd == request[1] * requests_per_success[1]
+    rollup = lake.warehouse.ask("cost-per-outcome", since="7d").table.to_pylist()
+    assert change.after.cost_per_success_usd == rollup[0]["cost_per_success_usd"]
     assert success.part_per_success_usd == (requests_per_success[1] - requests_per_success[0]) * sum(request) / 2
     assert tokens.part_per_success_usd == (request[1] - request[0]) * sum(requests_per_success) / 2
     assert tokens.part_total_usd == 10 * (request[1] - request[0])

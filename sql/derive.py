@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from ..models.conventions import Conventions
 from ..models.conventions import load as load_conventions
-from ..models.lake import TABLES, Lake
+from ..models.lake import MARTS, TABLES, Lake
 from ..models.layers import Layers
 from ..models.prices import PriceBook, PriceKey
 from ..models.schema import DAY, DIMENSIONS, EVENTS, LASTING, PROMOTED, SPANS, TELLING
@@ -309,11 +309,15 @@ def _convention_tables(con: duckdb.DuckDBPyConnection, conventions: Conventions)
         _load(con, name, pa.table({**arrays, "rank": pa.array(range(height), pa.int32())}))
 
 
-@cache
 def empty_relation(name: str) -> pa.Table:
     """A relation of the lake with its columns and no rows: what an empty lake holds."""
     if name in TABLES:
         return {"spans": SPANS, "events": EVENTS}[name].append(DAY).empty_table()
+    return _empty_marts()[name]
+
+
+@cache
+def _empty_marts() -> dict[str, pa.Table]:
     rules = Rules(load_conventions(), PriceBook(), "reported", {})
     with derived_day(date(1970, 1, 1), Inventory(), rules) as con:
-        return con.sql(f"from {name}").to_arrow_table()
+        return {name: con.sql(f"from {name}").to_arrow_table() for name in MARTS}

@@ -21,7 +21,8 @@ def sql(
 ) -> None:
     """Ask anything in SQL, read-only.
 
-    Relations: calls, traces, agent_runs, outcomes, evals, unbilled_spans, unpriced_models, spans, events.
+    Relations: calls, traces, agent_runs, outcomes, evals, unbilled_spans, unpriced_models, spans, events; and your
+    own files beside your rollups, rollups/revenue.csv (or .parquet) as revenue.
 
     \b
     Examples:

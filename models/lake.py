@@ -5,7 +5,8 @@ llmcost.json              format version, written once
 spans/  events/           Delta tables, day=YYYY-MM-DD/ partitions
 calls/ traces/ agent_runs/ outcomes/ evals/ unbilled_spans/
 marts: day=YYYY-MM-DD/NAME.parquet, one file a day, replaced atomically
-rollups/*.sql             the user's own rollups
+rollups/*.sql             the user's own rollups; *.csv and *.parquet beside them are relations
+audits/*.sql              the user's own audits
 prices/*.toml             the user's price layers
 prices/restatements.jsonl what a changed price book did to booked days, a line a day
 metrics/*.prom            figures of the lake, for /metrics
@@ -79,6 +80,11 @@ class Lake:
     def user_rollups(self) -> Path:
         """Folder of the user's own rollups."""
         return self.root / "rollups"
+
+    @property
+    def user_audits(self) -> Path:
+        """Folder of the user's own audits."""
+        return self.root / "audits"
 
     @property
     def retention(self) -> Path:

@@ -31,7 +31,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RollupInfo:
-    """One rollup: what it answers, its grain, its columns, and what it can be grouped by."""
+    """One rollup: what it answers, its grain, its columns, and what it can be grouped by.
+
+    `key` are the columns that name a row and `headline` is the money it is asked for, where its header says them;
+    `where` are the only filters it takes, None for all. `problem` is why a user's file cannot be asked.
+    """
 
     name: str
     sentence: str
@@ -40,6 +44,10 @@ class RollupInfo:
     columns: tuple[Column, ...]
     group_by: tuple[str, ...]
     path: Path
+    key: tuple[str, ...] = ()
+    headline: str | None = None
+    where: tuple[str, ...] | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,8 @@ class Restatement:
 class Answer:
     """A rollup's rows over a window, what they cover, and the dimensions they are split by.
 
-    `restated` are the days that the question found under another price book, and made again.
+    `restated` are the days that the question found under another price book, and made again; `notes` say what of
+    the user's own was not there.
     """
 
     info: RollupInfo
@@ -88,6 +97,7 @@ class Answer:
     coverage: Coverage
     dimensions: tuple[str, ...] = ()
     restated: tuple[Restatement, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

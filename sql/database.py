@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,6 +25,19 @@ def rows(con: duckdb.DuckDBPyConnection, query: str, bound: Mapping[str, Any] | 
     """A small result as dictionaries. Through Arrow: instants come back aware, decimals exact."""
     found: list[dict[str, Any]] = con.sql(query, params=dict(bound) if bound else None).to_arrow_table().to_pylist()
     return found
+
+
+def reason(error: duckdb.Error) -> str:
+    r"""What went wrong in DuckDB's words, in one line, with the line of the text where it says one.
+
+    >>> reason(duckdb.Error("Catalog Error: Table x does not exist!\nDid you mean y?\n\nLINE 2:  b from x\n   ^"))
+    'Catalog Error: Table x does not exist! Did you mean y? (line 2)'
+    """
+    text = str(error)
+    aside = ("Original Line:", "Possible Solution:")
+    first = [line for line in text.partition("\n\n")[0].splitlines() if not line.startswith(aside)]
+    place = re.search(r"^LINE (\d+):", text, re.MULTILINE)
+    return " ".join(" ".join(first).split()) + (f" (line {place[1]})" if place else "")
 
 
 def text_literal(text: str) -> str:

@@ -1,12 +1,13 @@
 """The `.sql` files: reading them, their headers and the comments of their columns.
 
-A file opens with `--` lines: sentences, then `-- grain: …` and `-- reads: a, b`. A line of the final
-select that names a column may end in `-- meaning, unit`.
+A file opens with `--` lines: sentences, then facts such as `-- grain: …` and `-- reads: a, b`. A line of the
+final select that names a column may end in `-- meaning, unit`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,9 @@ VIEWS = Path(__file__).with_name("views")
 
 _COLUMN = re.compile(r"(?:^|[ .)])([a-z_][a-z0-9_]*),?\s+--\s+(.+)$")
 
+
+_FACTS = ("grain", "reads", "group_by", "key", "headline", "where", "next")
+"""What a header may say after its sentences."""
 
 _UNITS = ("USD", "tokens", "ms", "percent")
 
@@ -49,11 +53,24 @@ class Relation:
     grain: str
     reads: tuple[str, ...]
     columns: tuple[Column, ...]
+    facts: Mapping[str, str]
+
+    def listed(self, fact: str) -> tuple[str, ...]:
+        """The words of a fact that is a list, such as `group_by: feature, team`."""
+        return _listed(self.facts, fact)
 
 
 @cache
 def read(path: Path) -> Relation:
-    """The relation in `path`.
+    """The relation in `path`, one of ours: read once.
+
+    Raises what `parsed` raises.
+    """
+    return parsed(path)
+
+
+def parsed(path: Path) -> Relation:
+    """The relation that stands in `path` now.
 
     Raises UsageError if the file cannot be read or has no header sentence.
     """
@@ -66,8 +83,8 @@ def read(path: Path) -> Relation:
         if not line.startswith("--"):
             break
         header.append(line[2:].strip())
-    facts = {name: value for name in ("grain", "reads") for value in [_fact(header, name)] if value}
-    sentence = " ".join(line for line in header if not re.match(r"(grain|reads|group_by):", line))
+    facts = {name: value for name in _FACTS for value in [_fact(header, name)] if value}
+    sentence = " ".join(line for line in header if not line.startswith(tuple(f"{name}:" for name in _FACTS)))
     if not sentence:
         raise UsageError(f'"{path}" has no header: its first line must be a comment that says what it answers')
     return Relation(
@@ -76,8 +93,9 @@ def read(path: Path) -> Relation:
         text=text,
         sentence=sentence,
         grain=facts.get("grain", ""),
-        reads=tuple(word.strip() for word in facts.get("reads", "").split(",") if word.strip()),
-        columns=_columns(text),
+        reads=_listed(facts, "reads"),
+        columns=columns_of(text),
+        facts=facts,
     )
 
 
@@ -85,7 +103,11 @@ def _fact(header: list[str], name: str) -> str | None:
     return next((line.removeprefix(f"{name}:").strip() for line in header if line.startswith(f"{name}:")), None)
 
 
-def _columns(text: str) -> tuple[Column, ...]:
+def _listed(facts: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in facts.get(name, "").split(",") if word.strip())
+
+
+def columns_of(text: str) -> tuple[Column, ...]:
     """Commented columns in order; the name is the last word before the comment."""
     found: dict[str, str] = {}
     for line in text.splitlines():

@@ -5,7 +5,7 @@ What a user types reaches it as values of session variables, never as SQL text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -55,15 +55,23 @@ def window_session(
 
 
 @contextmanager
-def lake_session(lake: Lake, inventory: Inventory, days: Sequence[date]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """All relations of the lake, landed tables too; the connection can read nothing else and write nothing."""
+def lake_session(
+    lake: Lake,
+    inventory: Inventory,
+    days: Sequence[date],
+    more: Callable[[duckdb.DuckDBPyConnection], Sequence[Path]] = lambda _: (),
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """All relations of the lake, landed tables too; the connection can read nothing else and write nothing.
+
+    `more` makes further relations, and says which files they read when they are asked.
+    """
     with connect() as con:
         _relations(con, lake, days)
         landed = {name: [path for day in days for path in inventory.on(name, day)] for name in TABLES}
         for name, files in landed.items():
             _view(con, name, files, "select *")
         marts = [lake.mart_file(name, day) for name in MARTS for day in days]
-        _lock(con, [*marts, *(path for files in landed.values() for path in files)])
+        _lock(con, [*marts, *(path for files in landed.values() for path in files), *more(con)])
         yield con
 
 

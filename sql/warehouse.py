@@ -35,8 +35,9 @@ from .answers import (
     RollupInfo,
     TraceView,
 )
-from .database import connect, rows
+from .database import connect, reason, rows
 from .derive import Rules
+from .files import mentioned, open_files
 from .inventory import Answered, Inventory, ask_current, mart_days
 from .materialise import Refreshed, fresh, refresh_days
 from .session import coverage, lake_session, window_session
@@ -100,16 +101,20 @@ class Warehouse:
         the first rows. Raises UsageError for what cannot be asked.
         """
         info = catalogue.find(name, self.lake)
+        catalogue.check_where(info, where or {})
         text = catalogue.render(info, by, group_by)
         asked = window(since, until, now=self._now(), tz=zone(tz))
 
         def answer(con: duckdb.DuckDBPyConnection, restated: tuple[Restatement, ...]) -> Answer:
+            opened = open_files(con, self.lake, info.reads, info.path)
             try:
-                table = con.sql(text).to_arrow_table()
+                found = con.sql(text)
+                catalogue.check_columns(info, text, found.columns, by, group_by)
+                table = found.to_arrow_table()
             except duckdb.Error as error:
-                raise UsageError(f'rollup "{info.path}": {error}') from error
+                raise UsageError(f'rollup "{info.path}": {reason(error)}') from error
             kept = table.slice(0, top) if top else table
-            return Answer(info, asked, kept, coverage(con), _dimensions_of(info, group_by), restated)
+            return Answer(info, asked, kept, coverage(con), _dimensions_of(info, group_by), restated, opened.notes)
 
         return self._ask(answer, asked, tz, where, progress, reads=info.reads)
 
@@ -199,9 +204,9 @@ class Warehouse:
         )
 
     def sql(self, query: str) -> pa.Table:
-        """Run one read-only query over the marts, the views over them, spans and events.
+        """Run one read-only query over the marts, the views over them, spans, events and the user's files.
 
-        It can read nothing but the lake, and write nothing. Raises UsageError with DuckDB's own words.
+        It can read nothing but these, and write nothing. Raises UsageError with DuckDB's own words.
         """
 
         def answer(con: duckdb.DuckDBPyConnection, _: object) -> pa.Table:
@@ -216,7 +221,10 @@ class Warehouse:
             ) as error:  # ValueError: a statement that DuckDB's Python has no name for
                 raise UsageError(f"SQL: {error}") from error
 
-        return self._ask(answer)
+        def more(con: duckdb.DuckDBPyConnection) -> Sequence[Path]:
+            return open_files(con, self.lake, mentioned(query, self.lake), Path("SQL")).paths
+
+        return self._ask(answer, more=more)
 
     def trace(self, trace_id: str) -> TraceView:
         """One trace as a tree; a unique beginning of its id (8 hex digits at least) is enough."""
@@ -275,6 +283,7 @@ class Warehouse:
         progress: Progress | None = None,
         *,
         reads: Collection[str] = (),
+        more: Callable[[duckdb.DuckDBPyConnection], Sequence[Path]] = lambda _: (),
     ) -> Answered:
         """Answer from a session over fresh marts, told what making those marts restated."""
         rules = Rules.load(self.lake, self.settings)
@@ -288,7 +297,7 @@ class Warehouse:
 
                 def ask(source: Lake) -> Answered:
                     if asked is None:
-                        opened = lake_session(source, inventory, days)
+                        opened = lake_session(source, inventory, days, more)
                     else:
                         opened = window_session(source, days, asked, tz=tz, where=where or {}, book=book)
                     with opened as con:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -25,6 +26,9 @@ def rollup(
     name: Annotated[str | None, typer.Argument(help="Which rollup; --list names them.", show_default=False)] = None,
     *,
     list_: Annotated[bool, typer.Option("--list", help="List the rollups; with NAME, its columns.")] = False,
+    new: Annotated[
+        str | None, typer.Option("--new", metavar="NAME", help="Write the start of a rollup of your own to the lake.")
+    ] = None,
     since: SinceOption = "7d",
     until: UntilOption = None,
     by: Annotated[Grain | None, typer.Option("--by", help="One row for each day or hour.")] = None,
@@ -56,6 +60,7 @@ def rollup(
       llmcost rollup cost-per-customer --since 2026-11-01 --until 2026-12-01 --tz Europe/Berlin
       llmcost rollup cost-per-feature --by day --where team=support --output november.csv
       llmcost rollup eval-vs-inference --format json | jq .coverage
+      llmcost rollup --new cost-per-region
     """
     from . import sheet  # noqa: PLC0415  start-up time
     from .waiting import progress_bar  # noqa: PLC0415
@@ -63,6 +68,12 @@ def rollup(
 
     conditions = parse_where(where or ())
     warehouse = open_warehouse(lake, config)
+    if new is not None:
+        path = warehouse.new_rollup(new)
+        typer.echo(path)
+        there = f" --lake {shlex.quote(str(lake))}" if lake else ""
+        typer.echo(f"edit it as you ask it: llmcost rollup {path.stem.replace('_', '-')} --since 7d{there}", err=True)
+        return
     if list_ or name is None:
         deliver(sheet.of_rollups(warehouse.rollups(), name), format_, output)
         return

@@ -52,7 +52,7 @@ def of_answer(answer: Answer, now: datetime) -> Sheet:
                 "newest_span_at": coverage.newest_span_at,
             },
         },
-        notes=coverage_lines(answer, now),
+        notes=(*coverage_lines(answer, now), *answer.notes),
         title=f"{answer.info.name}: {_first_sentence(answer.info.sentence)}",
     )
 
@@ -193,13 +193,21 @@ def of_rollups(rollups: Sequence[RollupInfo], name: str | None) -> Sheet:
     import pyarrow as pa  # noqa: PLC0415  start-up time
 
     if name is None:
-        listed = [{"rollup": info.name, "answers": _first_sentence(info.sentence)} for info in rollups]
+        listed = [
+            {
+                "rollup": info.name,
+                "answers": f"broken: {info.problem}" if info.problem else _first_sentence(info.sentence),
+            }
+            for info in rollups
+        ]
         return Sheet(pa.Table.from_pylist(listed))
     chosen = next((info for info in rollups if info.name == name), None)
     if chosen is None:
         near = difflib.get_close_matches(name, [info.name for info in rollups], n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}?" if near else "llmcost rollup --list names them"
         raise UsageError(f'unknown rollup "{name}": {hint}')
+    if chosen.problem:
+        raise UsageError(chosen.problem)
     columns = [{"column": column.name, "meaning": column.meaning} for column in chosen.columns]
     notes = (
         f"grain: {chosen.grain}",

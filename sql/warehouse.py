@@ -71,8 +71,16 @@ class Warehouse:
         self._now = now or (lambda: datetime.now(UTC))
 
     def rollups(self) -> list[RollupInfo]:
-        """Every rollup that can be asked, the user's own among them, by name."""
-        return sorted(catalogue.rollups(self.lake).values(), key=lambda info: info.name)
+        """Every rollup by name, the user's own among them; one that cannot be asked says its `problem`."""
+        from .own_rollups import checked  # noqa: PLC0415  (imports what only this question needs)
+
+        return checked(self.lake, sorted(catalogue.rollups(self.lake).values(), key=lambda info: info.name))
+
+    def new_rollup(self, name: str) -> Path:
+        """Write the start of a user's rollup to the lake, never over a file; its path. Raises UsageError."""
+        from .own_rollups import start  # noqa: PLC0415
+
+        return start(self.lake, name)
 
     def rollup(self, name: str, **options: Any) -> pl.DataFrame:
         """The rows of a rollup as a polars DataFrame; takes what `ask` takes."""

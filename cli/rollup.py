@@ -43,6 +43,14 @@ def rollup(
     top: Annotated[
         int | None, typer.Option("--top", min=1, metavar="N", help="Only the N most expensive rows.")
     ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            metavar="WHEN",
+            help="Beside an earlier window as long: previous, or when it starts, as --since takes it.",
+        ),
+    ] = None,
     format_: FormatOption = None,
     output: OutputOption = None,
     lake: LakeOption = None,
@@ -51,7 +59,9 @@ def rollup(
     """Ask a rollup: what did it cost, and for whom.
 
     Without NAME it lists the rollups. Under the rows stands what to know about them: the window, the total, calls
-    without a known price, cost without an owner, and how fresh the lake is.
+    without a known price, cost without an owner, and how fresh the lake is. --compare sets previous figures beside:
+    rows are matched by what names them, days and hours by their place in the window; a row of one window only is
+    empty on the other's side.
 
     \b
     Examples:
@@ -60,6 +70,7 @@ def rollup(
       llmcost rollup cost-per-customer --since 2026-11-01 --until 2026-12-01 --tz Europe/Berlin
       llmcost rollup cost-per-feature --by day --where team=support --output november.csv
       llmcost rollup eval-vs-inference --format json | jq .coverage
+      llmcost rollup cost-per-outcome --since 7d --compare previous
       llmcost rollup --new cost-per-region
     """
     from . import sheet  # noqa: PLC0415  start-up time
@@ -87,6 +98,7 @@ def rollup(
             where=conditions,
             tz=tz,
             top=top,
+            compare=compare,
             progress=progress,
         )
     deliver(sheet.of_answer(answer, datetime.now(UTC)), format_, output)

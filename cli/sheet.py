@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ..ingest.tokens import Token
-    from ..sql.answers import Answer, PriceCheck, PriceView, Repricing, Restatement, RollupInfo
+    from ..models.windows import Window
+    from ..sql.answers import Answer, Coverage, PriceCheck, PriceView, Repricing, Restatement, RollupInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +38,49 @@ class Sheet:
 
 def of_answer(answer: Answer, now: datetime) -> Sheet:
     """A rollup's answer with its coverage."""
-    coverage, window = answer.coverage, answer.window
+    facts = {"rollup": answer.info.name, **_window_facts(answer.window, answer.coverage)}
+    if compared := answer.compared:
+        facts["compared"] = _window_facts(compared.window, compared.coverage)
     return Sheet(
         table=answer.table,
-        facts={
-            "rollup": answer.info.name,
-            "window": {"since": window.since, "until": window.until},
-            "coverage": {
-                "calls": coverage.calls,
-                "cost_usd": coverage.cost_usd,
-                "unpriced_calls": coverage.unpriced_calls,
-                "unpriced_tokens": coverage.unpriced_tokens,
-                "unattributed": dict(coverage.unattributed),
-                "newest_span_at": coverage.newest_span_at,
-            },
-        },
+        facts=facts,
         notes=(*coverage_lines(answer, now), *answer.notes),
         title=f"{answer.info.name}: {_first_sentence(answer.info.sentence)}",
     )
 
 
+def _window_facts(window: Window, coverage: Coverage) -> dict[str, object]:
+    return {
+        "window": {"since": window.since, "until": window.until},
+        "coverage": {
+            "calls": coverage.calls,
+            "cost_usd": coverage.cost_usd,
+            "unpriced_calls": coverage.unpriced_calls,
+            "unpriced_tokens": coverage.unpriced_tokens,
+            "unattributed": dict(coverage.unattributed),
+            "newest_span_at": coverage.newest_span_at,
+        },
+    }
+
+
 def coverage_lines(answer: Answer, now: datetime) -> tuple[str, ...]:
     """What stands under every rollup: the window, the total, what has no price, no owner, and how fresh it is."""
-    coverage, window = answer.coverage, answer.window
+    coverage = answer.coverage
+    lines = _window_lines(answer.window, coverage)
+    if compared := answer.compared:
+        first, *rest = _window_lines(compared.window, compared.coverage)
+        lines += [f"compared with {first}", *(f"in that window {line}" for line in rest)]
+    # a dimension that nobody sets is not worth a word, unless it was asked for
+    shown = {name: part for name, part in coverage.unattributed.items() if name in answer.dimensions or 0 < part < 1}
+    if shown:
+        parts = (f"{name} {figures.share(part)}" for name, part in shown.items())
+        lines.append(f"share of cost without an owner: {', '.join(parts)}")
+    if coverage.newest_span_at:
+        lines.append(f"newest span {figures.ago(coverage.newest_span_at, now)}")
+    return tuple(lines)
+
+
+def _window_lines(window: Window, coverage: Coverage) -> list[str]:
     lines = [
         f"{figures.moment(window.since)} to {figures.moment(window.until)}: "
         f"{coverage.calls:,} calls, {figures.money(coverage.cost_usd)} in all"
@@ -69,14 +90,7 @@ def coverage_lines(answer: Answer, now: datetime) -> tuple[str, ...]:
             f"no price known for {coverage.unpriced_calls:,} calls with {coverage.unpriced_tokens:,} tokens: "
             "they are in no cost above"
         )
-    # a dimension that nobody sets is not worth a word, unless it was asked for
-    shown = {name: part for name, part in coverage.unattributed.items() if name in answer.dimensions or 0 < part < 1}
-    if shown:
-        parts = (f"{name} {figures.share(part)}" for name, part in shown.items())
-        lines.append(f"share of cost without an owner: {', '.join(parts)}")
-    if coverage.newest_span_at:
-        lines.append(f"newest span {figures.ago(coverage.newest_span_at, now)}")
-    return tuple(lines)
+    return lines
 
 
 def of_tokens(tokens: Sequence[Token], now: datetime) -> Sheet:

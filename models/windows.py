@@ -94,6 +94,31 @@ def instant(text: str, *, now: datetime, tz: ZoneInfo) -> datetime:
     return moment.astimezone(UTC)
 
 
+def same_length(asked: Window, start: datetime | None, tz: ZoneInfo) -> Window:
+    """The window from `start` that is as long as `asked`; without `start`, the one just before.
+
+    Whole days of `tz` stay whole days, though one of them has 23 or 25 hours.
+
+    >>> berlin = zone("Europe/Berlin")
+    >>> october = Window(*(datetime(2026, month, 1, tzinfo=berlin).astimezone(UTC) for month in (10, 11)))
+    >>> same_length(october, None, berlin).since.astimezone(berlin).isoformat()
+    '2026-08-31T00:00:00+02:00'
+    """
+    since, until = asked.since.astimezone(tz), asked.until.astimezone(tz)
+    local = start.astimezone(tz) if start else since
+    if not all(_is_midnight(at) for at in (since, until, local)):
+        length = asked.until - asked.since
+        begin = start or asked.since - length
+        return Window(begin, begin + length)
+    days = timedelta(days=(until.date() - since.date()).days)
+    first = local if start else local - days  # on the wall's clock
+    return Window(first.astimezone(UTC), (first + days).astimezone(UTC))
+
+
+def _is_midnight(local: datetime) -> bool:
+    return (local.hour, local.minute, local.second, local.microsecond) == (0, 0, 0, 0)
+
+
 def window(since: str, until: str | None, *, now: datetime, tz: ZoneInfo) -> Window:
     """The window between two instants as people write them; `until` defaults to `now`.
 

@@ -16,6 +16,7 @@ from .relations import Column
 __all__ = [
     "Answer",
     "Column",
+    "Compared",
     "Coverage",
     "Finding",
     "PriceCheck",
@@ -84,6 +85,14 @@ class Restatement:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """The earlier window whose figures an answer's `previous_…` columns are, and what they cover."""
+
+    window: Window
+    coverage: Coverage
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A rollup's rows over a window, what they cover, and the dimensions they are split by.
 
@@ -98,6 +107,7 @@ class Answer:
     dimensions: tuple[str, ...] = ()
     restated: tuple[Restatement, ...] = ()
     notes: tuple[str, ...] = ()
+    compared: Compared | None = None
 
 
 @dataclass(frozen=True, slots=True)

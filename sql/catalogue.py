@@ -80,11 +80,14 @@ def check_columns(
 ) -> None:
     """Check the columns that a user's rollup, rendered as `text`, came out with.
 
-    Raises UsageError for one without a comment, for one named twice, and for a grain or dimension that was asked
-    for and is not there.
+    Raises UsageError for one without a comment, for one named twice, and for one that is not there though its header
+    names it, or the question does.
     """
     if not is_users(info):
         return
+    for name in (*info.key, *filter(None, [info.headline])):
+        if name not in found:
+            raise UsageError(f'rollup "{info.path}": its header names "{name}", which is none of its columns')
     for name in filter(None, [by, *group_by]):
         if name not in found:
             raise UsageError(

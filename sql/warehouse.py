@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -35,6 +36,7 @@ from .answers import (
     RollupInfo,
     TraceView,
 )
+from .compare import compared, earlier_window
 from .database import connect, reason, rows
 from .derive import Rules
 from .files import mentioned, open_files
@@ -100,31 +102,42 @@ class Warehouse:
         where: Mapping[str, str] | None = None,
         tz: str = "UTC",
         top: int | None = None,
+        compare: str | None = None,
         progress: Progress | None = None,
     ) -> Answer:
         """Answer one rollup over calls that started in [since, until).
 
         Clean days are read, dirty days are made first, so the answer is what the landed spans say now.
         `by` is "day" or "hour" in the time zone `tz`; `group_by` and `where` name dimensions; `top` keeps
-        the first rows. Raises UsageError for what cannot be asked.
+        the first rows. `compare` asks the same over an earlier window, "previous" or from when it starts, and sets
+        its figures beside as `previous_…`. Raises UsageError for what cannot be asked.
         """
         info = catalogue.find(name, self.lake)
         catalogue.check_where(info, where or {})
         text = catalogue.render(info, by, group_by)
-        asked = window(since, until, now=self._now(), tz=zone(tz))
+        now = self._now()
+        asked = window(since, until, now=now, tz=zone(tz))
 
-        def answer(con: duckdb.DuckDBPyConnection, restated: tuple[Restatement, ...]) -> Answer:
-            opened = open_files(con, self.lake, info.reads, info.path)
-            try:
-                found = con.sql(text)
-                catalogue.check_columns(info, text, found.columns, by, group_by)
-                table = found.to_arrow_table()
-            except duckdb.Error as error:
-                raise UsageError(f'rollup "{info.path}": {reason(error)}') from error
-            kept = table.slice(0, top) if top else table
-            return Answer(info, asked, kept, coverage(con), _dimensions_of(info, group_by), restated, opened.notes)
+        def over(asked: Window) -> Answer:
+            def answer(con: duckdb.DuckDBPyConnection, restated: tuple[Restatement, ...]) -> Answer:
+                opened = open_files(con, self.lake, info.reads, info.path)
+                try:
+                    found = con.sql(text)
+                    catalogue.check_columns(info, text, found.columns, by, group_by)
+                    table = found.to_arrow_table()
+                except duckdb.Error as error:
+                    raise UsageError(f'rollup "{info.path}": {reason(error)}') from error
+                dimensions = _dimensions_of(info, group_by)
+                return Answer(info, asked, table, coverage(con), dimensions, restated, opened.notes)
 
-        return self._ask(answer, asked, tz, where, progress, reads=info.reads)
+            return self._ask(answer, asked, tz, where, progress, reads=info.reads)
+
+        if compare is None:
+            found = over(asked)
+        else:
+            earlier = earlier_window(compare, asked, now=now, tz=zone(tz))
+            found = compared(over(asked), over(earlier), by, group_by, zone(tz))
+        return replace(found, table=found.table.slice(0, top)) if top else found
 
     def why(
         self,

@@ -176,6 +176,7 @@ def test_every_option_of_rollup_reaches_the_question(run: Run) -> None:
     shown = run(
         "rollup", "cost-per-outcome", "--since", "2026-11-01", "--until", "2026-12-01", "--by", "day",
         "--group-by", "feature", "--group-by", "team", "--where", "team=a=b", "--tz", "Europe/Berlin", "--top", "5",
+        "--compare", "previous",
     )  # fmt: skip
     assert shown.code == 0
     assert FakeWarehouse.last.asked == [
@@ -188,6 +189,7 @@ def test_every_option_of_rollup_reaches_the_question(run: Run) -> None:
             "where": {"team": "a=b"},
             "tz": "Europe/Berlin",
             "top": 5,
+            "compare": "previous",
         }
     ]
 

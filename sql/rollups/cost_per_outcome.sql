@@ -2,6 +2,7 @@
 -- A trace with several outcomes is counted in full under each; ledger_cost_usd splits it, so that it sums to the calls.
 -- grain: one row per outcome
 -- reads: calls, trace_outcomes
+-- headline: cost_per_success_usd
 -- group_by: feature, customer_id, team, org, user_id, model, provider, agent_name, prompt_version, route, deployment, service_name, traffic_type, key_id, developer, agent_run_id, session_id, operation, service_tier
 with
 

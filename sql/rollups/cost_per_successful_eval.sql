@@ -2,6 +2,7 @@
 -- A trace with several evaluations is counted in full under each; ledger_cost_usd gives it to the first by name.
 -- grain: one row per evaluation
 -- reads: calls, trace_evals
+-- headline: cost_per_pass_usd
 -- group_by: prompt_version, model, provider, feature, agent_name, customer_id, team, deployment, service_name, route, org, user_id, key_id, developer, agent_run_id, session_id, traffic_type, operation, service_tier
 with
 

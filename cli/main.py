@@ -11,6 +11,7 @@ import typer
 
 from ..models.errors import LlmcostError
 from . import (
+    audit,
     compact,
     connect,
     demo,
@@ -41,7 +42,7 @@ Examples:
 \b
 Exit codes:
   0  done
-  1  doctor found a failure, the demo's bill is wrong, or the program has a bug
+  1  doctor found a failure, an audit an offender, the demo's bill is wrong, or the program has a bug
   2  the question is wrong: an option, a name, a setting, a price file
   3  the lake is missing, not writable, or written by a newer llmcost
   4  received spans could not be landed
@@ -63,6 +64,7 @@ app.command()(why.why)
 app.command()(trace.trace)
 app.command()(sql.sql)
 app.command()(refresh.refresh)
+app.command()(audit.audit)
 app.command()(doctor.doctor)
 app.command()(compact.compact)
 app.command()(vacuum.vacuum)

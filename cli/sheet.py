@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..ingest.tokens import Token
     from ..models.windows import Window
-    from ..sql.answers import Answer, Coverage, PriceCheck, PriceView, Repricing, Restatement, RollupInfo
+    from ..sql.answers import Answer, Audited, Coverage, PriceCheck, PriceView, Repricing, Restatement, RollupInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +230,33 @@ def of_rollups(rollups: Sequence[RollupInfo], name: str | None) -> Sheet:
         f"defined in: {chosen.path}",
     )
     return Sheet(pa.Table.from_pylist(columns), notes=notes, title=f"{chosen.name}: {chosen.sentence}")
+
+
+def of_audits(results: Sequence[Audited]) -> Sheet:
+    """What each audit found; under the table the first offenders of each, and what to do."""
+    import pyarrow as pa  # noqa: PLC0415  start-up time
+
+    rows, notes = [], []
+    for each in results:
+        examples = each.examples.to_pylist(maps_as_pydicts="lossy") if each.examples else []
+        rows.append({"audit": each.audit, "result": each.result, "offenders": each.offenders})
+        if each.result != "ok":
+            notes.append(f"{each.audit}: {each.problem or each.sentence}")
+            notes += [f"  {', '.join(f'{name}={value}' for name, value in row.items())}" for row in examples]
+            if each.offenders > len(examples):
+                notes.append(f"  and {each.offenders - len(examples):,} more")
+            notes.append(f"  next: {each.next_step}")
+    failing = {
+        each.audit: {
+            "says": each.problem or each.sentence,
+            "next": each.next_step,
+            "examples": each.examples.to_pylist(maps_as_pydicts="lossy") if each.examples else [],
+        }
+        for each in results
+        if each.result != "ok"
+    }
+    schema = pa.schema([("audit", pa.string()), ("result", pa.string()), ("offenders", pa.int64())])
+    return Sheet(pa.Table.from_pylist(rows, schema), facts={"failing": failing}, notes=tuple(notes))
 
 
 def _first_sentence(text: str) -> str:

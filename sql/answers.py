@@ -15,6 +15,7 @@ from .relations import Column
 
 __all__ = [
     "Answer",
+    "Audited",
     "Column",
     "Compared",
     "Coverage",
@@ -108,6 +109,24 @@ class Answer:
     restated: tuple[Restatement, ...] = ()
     notes: tuple[str, ...] = ()
     compared: Compared | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What one audit found: how many offenders, the first of them, and what to do; `problem` is why it is broken."""
+
+    audit: str
+    sentence: str
+    result: Literal["ok", "fail", "broken", "not checked"]
+    offenders: int = 0
+    examples: pa.Table | None = None
+    next_step: str | None = None
+    problem: str | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether there are offenders, or it could not look for them."""
+        return self.result in ("fail", "broken")
 
 
 @dataclass(frozen=True, slots=True)

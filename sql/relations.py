@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..models.errors import UsageError
 
+AUDITS = Path(__file__).with_name("audits")
 CHAIN = Path(__file__).with_name("chain")
 DRIVERS = Path(__file__).with_name("drivers")
 ROLLUPS = Path(__file__).with_name("rollups")

@@ -27,6 +27,7 @@ from ..models.windows import Window, window, zone
 from . import catalogue
 from .answers import (
     Answer,
+    Audited,
     Finding,
     PriceCheck,
     PriceView,
@@ -224,6 +225,25 @@ class Warehouse:
             ),
         )
 
+    def audit(
+        self,
+        name: str | None = None,
+        *,
+        since: str = "7d",
+        until: str | None = None,
+        tz: str = "UTC",
+        progress: Progress | None = None,
+    ) -> list[Audited]:
+        """What all audits, or the one called `name`, find in a window: rows that must not be.
+
+        Raises UsageError for an unknown audit or window; one that is broken says so in its result.
+        """
+        from .audit import audits, calls_around, run  # noqa: PLC0415
+
+        chosen = audits(self.lake, name)
+        asked = window(since, until, now=self._now(), tz=zone(tz))
+        return self._ask(lambda con, _: run(con, chosen), asked, tz, None, progress, around=calls_around)
+
     def sql(self, query: str) -> pa.Table:
         """Run one read-only query over the marts, the views over them, spans, events and the user's files.
 
@@ -305,15 +325,22 @@ class Warehouse:
         *,
         reads: Collection[str] = (),
         more: Callable[[duckdb.DuckDBPyConnection], Sequence[Path]] = lambda _: (),
+        around: Callable[[duckdb.DuckDBPyConnection, Lake, Sequence[date]], None] | None = None,
     ) -> Answered:
-        """Answer from a session over fresh marts, told what making those marts restated."""
+        """Answer from a session over fresh marts, told what making those marts restated.
+
+        `more` makes relations of the user's files, `around` those of the look-back on both sides of the window.
+        """
         rules = Rules.load(self.lake, self.settings)
         lookback = timedelta(days=self.settings.deriving.lookback_days)
         book = rules.book if "model_rates" in reads else None
+        before = lookback if around else timedelta(0)
 
         def answer(inventory: Inventory) -> Answered:
             known = sorted({*inventory.days(), *mart_days(self.lake, "calls")})
-            days = [day for day in known if asked is None or asked.first_day <= day <= asked.last_day + lookback]
+            days = [
+                day for day in known if asked is None or asked.first_day - before <= day <= asked.last_day + lookback
+            ]
             with fresh(self.lake, inventory, rules, days, progress, now=self._now()) as marts:
 
                 def ask(source: Lake) -> Answered:
@@ -322,6 +349,8 @@ class Warehouse:
                     else:
                         opened = window_session(source, days, asked, tz=tz, where=where or {}, book=book)
                     with opened as con:
+                        if around:
+                            around(con, source, days)
                         return question(con, marts.restated)
 
                 return ask_steady(marts.lake, days, ask)

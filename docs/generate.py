@@ -1,7 +1,7 @@
 """Writes the reference pages from the program itself: python docs/generate.py [--check].
 
-cli.md from every --help, settings.md from the settings class, rollups.md and tables.md from the comments of the
-`.sql` files and the landed schema.
+cli.md from every --help, settings.md from the settings class, rollups.md, tables.md and audits.md from the comments
+of the `.sql` files and the landed schema.
 With --check it writes nothing, and exits with 1 if a page differs.
 """
 
@@ -21,7 +21,7 @@ from llmcost.models.schema import DAY, EVENT_COLUMNS, SPAN_COLUMNS, Column
 from llmcost.models.settings import Settings
 from llmcost.sql import catalogue
 from llmcost.sql.derive import empty_relation
-from llmcost.sql.relations import CHAIN, read
+from llmcost.sql.relations import AUDITS, CHAIN, read
 
 DOCS = Path(__file__).parent
 HELP_WIDTH = "100"
@@ -92,8 +92,30 @@ def rollups_reference() -> str:
             f"- Grain: {info.grain}",
             f"- Reads: {', '.join(info.reads)}",
         ]
-        parts += [f"- `--group-by`: {', '.join(info.group_by)}", "", "| column | meaning |", "| --- | --- |"]
+        parts += [
+            f"- `--group-by`: {', '.join(info.group_by) or 'nothing'}",
+            "",
+            "| column | meaning |",
+            "| --- | --- |",
+        ]
         parts += [f"| `{column.name}` | {column.meaning} |" for column in info.columns]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def audits_reference() -> str:
+    """Every built-in audit: what must hold, its grain and what to do where it does not."""
+    parts = ["# Audits", "", "Written by `python docs/generate.py` from the comments of `sql/audits/*.sql`.", ""]
+    parts += [
+        "`llmcost audit` runs them over a window, and for each rollup `sum-of-NAME`: its rows sum to the ledger.",
+        "Your own are `.sql` files in the lake's `audits/` folder, or in `./audits`.",
+        "",
+    ]
+    for relation in (read(path) for path in sorted(AUDITS.glob("*.sql"))):
+        parts += [f"## {relation.name.replace('_', '-')}", "", relation.sentence, ""]
+        parts += [f"- An offender: {relation.grain}", f"- Reads: {', '.join(relation.reads)}"]
+        parts += [f"- Next: {relation.facts['next']}", "", "| column | meaning |", "| --- | --- |"]
+        parts += [f"| `{column.name}` | {column.meaning} |" for column in relation.columns]
         parts.append("")
     return "\n".join(parts)
 
@@ -131,6 +153,7 @@ PAGES = {
     "settings.md": settings_reference,
     "rollups.md": rollups_reference,
     "tables.md": tables_reference,
+    "audits.md": audits_reference,
 }
 
 

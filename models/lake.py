@@ -32,9 +32,6 @@ FORMAT_VERSION = 1
 TABLES = ("spans", "events")
 MARTS = ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans")
 
-DAY_PARTS = {"traces": "trace_days", "agent_runs": "agent_run_days"}
-"""Marts that hold a part for each day: mart -> relation. The relation of the mart's own name sums the parts."""
-
 
 @dataclass(frozen=True)
 class Lake:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from ..models.errors import UsageError
@@ -98,6 +99,22 @@ def parsed(path: Path) -> Relation:
         columns=columns_of(text),
         facts=facts,
     )
+
+
+def views() -> list[Relation]:
+    """The relations of `sql/views`, each after those it reads."""
+    found = {path.stem: read(path) for path in sorted(VIEWS.glob("*.sql"))}
+    graph = {name: [other for other in view.reads if other in found] for name, view in found.items()}
+    return [found[name] for name in TopologicalSorter(graph).static_order()]
+
+
+def rows_of(mart: str) -> str:
+    """The relation that holds the mart's rows as its files have them.
+
+    The mart's own name, unless a view of that name stands over them: then it is the first that the view reads.
+    """
+    path = VIEWS / f"{mart}.sql"
+    return read(path).reads[0] if path.exists() else mart
 
 
 def _fact(header: list[str], name: str) -> str | None:

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from ..models.errors import UsageError
-from ..models.lake import DAY_PARTS, MARTS, TABLES, Lake
+from ..models.lake import MARTS, TABLES, Lake
 from ..models.prices import PriceBook
 from ..models.schema import DIMENSIONS
 from ..models.windows import Window
@@ -24,7 +24,7 @@ from .database import connect, parquet, parquet_by_day, rows
 from .derive import empty_relation
 from .inventory import Inventory
 from .model_rates import offer_model_rates
-from .relations import CHAIN, VIEWS, read
+from .relations import CHAIN, read, rows_of, views
 
 FILTERS = frozenset(
     {*DIMENSIONS, "provider", "model", "operation", "service_tier", "status", "service_name", "cost_basis"}
@@ -69,7 +69,7 @@ def lake_session(
         _relations(con, lake, days)
         landed = {name: [path for day in days for path in inventory.on(name, day)] for name in TABLES}
         for name, files in landed.items():
-            _view(con, name, files, "select *")
+            _view(con, name, files)
         marts = [lake.mart_file(name, day) for name in MARTS for day in days]
         _lock(con, [*marts, *(path for files in landed.values() for path in files), *more(con)])
         yield con
@@ -105,10 +105,7 @@ def _relations(
     tz: str = "UTC",
     where: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Create calls (of the window and filters) and the other relations (of `days`) as views.
-
-    `work_id` of calls is what they were made for: the trace; the session of a log record without one.
-    """
+    """Create calls (of the window and filters) and the other relations (of `days`) as views."""
     for column in where.keys() - FILTERS:
         raise UsageError(f'--where "{column}": accepted are {", ".join(sorted(FILTERS))}')
     variables: dict[str, object] = {"tz": tz, **{f"where_{column}": value for column, value in where.items()}}
@@ -118,21 +115,13 @@ def _relations(
         con.execute(f"set variable {name} = $value", {"value": value})
     conditions = ["started_at >= getvariable('since') and started_at < getvariable('until')"] if asked else []
     conditions += [f"{column} = getvariable('where_{column}')" for column in where]
-    select = """
-        select
-            *,
-            cast(timezone(getvariable('tz'), started_at) as date) as local_day,
-            strftime(timezone(getvariable('tz'), started_at), '%Y-%m-%dT%H') as local_hour,
-            coalesce(trace_id, 'session ' || session_id, 'log ' || log_id) as work_id
-    """
     for name in MARTS:
         if name == "calls":
-            _view(con, name, _calls_files(lake, days, asked), select, conditions)
+            _view(con, name, _calls_files(lake, days, asked), conditions)
         else:
-            files = [path for day in days if (path := lake.mart_file(name, day)).exists()]
-            _view(con, name, files, "select *", relation=DAY_PARTS.get(name))
-    for path in sorted(VIEWS.glob("*.sql")):
-        con.execute(f"create temp view {path.stem} as {read(path).text}")
+            _view(con, name, [path for day in days if (path := lake.mart_file(name, day)).exists()])
+    for view in views():
+        con.execute(f"create temp view {view.name} as {view.text}")
 
 
 def _calls_files(lake: Lake, days: Sequence[date], asked: Window | None) -> list[Path]:
@@ -140,16 +129,9 @@ def _calls_files(lake: Lake, days: Sequence[date], asked: Window | None) -> list
     return [path for day in of_the_window if (path := lake.mart_file("calls", day)).exists()]
 
 
-def _view(
-    con: duckdb.DuckDBPyConnection,
-    name: str,
-    files: Sequence[Path],
-    select: str,
-    conditions: Sequence[str] = (),
-    *,
-    relation: str | None = None,
-) -> None:
-    """A view over Parquet files, or over no rows of the right columns; called as what it is made of or `relation`."""
+def _view(con: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], conditions: Sequence[str] = ()) -> None:
+    """A view over the Parquet files of a mart or landed table, or over no rows of the right columns."""
+    select = "select *"
     if files and (name in TABLES or _lacks_columns(name, files[-1])):
         source, added = parquet(con, files, empty_relation(name))
         select += added
@@ -159,7 +141,7 @@ def _view(
         con.register(f"no_{name}", empty_relation(name))
         source = f"no_{name}"
     condition = f"where {' and '.join(conditions)}" if conditions else ""
-    con.execute(f"create temp view {relation or name} as {select} from {source} {condition}")
+    con.execute(f"create temp view {rows_of(name)} as {select} from {source} {condition}")
 
 
 def _lacks_columns(mart: str, file: Path) -> bool:

@@ -12,6 +12,7 @@ import typer
 from ..models.errors import LlmcostError
 from . import (
     audit,
+    bi,
     compact,
     connect,
     demo,
@@ -63,6 +64,7 @@ app.command()(rollup.rollup)
 app.command()(why.why)
 app.command()(trace.trace)
 app.command()(sql.sql)
+app.command()(bi.bi)
 app.command()(refresh.refresh)
 app.command()(audit.audit)
 app.command()(doctor.doctor)

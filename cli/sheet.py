@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
     from ..ingest.tokens import Token
     from ..models.windows import Window
-    from ..sql.answers import Answer, Audited, Coverage, PriceCheck, PriceView, Repricing, Restatement, RollupInfo
+    from ..sql.answers import (
+        Answer,
+        Audited,
+        BiDatabase,
+        Coverage,
+        PriceCheck,
+        PriceView,
+        Repricing,
+        Restatement,
+        RollupInfo,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +207,29 @@ def of_query(table: pa.Table) -> Sheet:
             unique = f"{name}_{number}"
         names.append(unique)
     return Sheet(table.rename_columns(names))
+
+
+def of_bi_database(database: BiDatabase) -> Sheet:
+    """One row a view of the database for BI tools."""
+    import pyarrow as pa  # noqa: PLC0415  start-up time
+
+    table = pa.table(
+        {
+            "relation": pa.array([each.name for each in database.relations], pa.string()),
+            "kind": pa.array([each.kind for each in database.relations], pa.string()),
+            "columns": pa.array([each.columns for each in database.relations], pa.int64()),
+            "holds": pa.array([each.sentence.partition(". ")[0] for each in database.relations], pa.string()),
+        }
+    )
+    path = database.path.resolve()
+    notes = [f"wrote {path}", f"SQLAlchemy, Superset: duckdb:///{path}"]
+    if database.is_relative:
+        notes.append("its files are named from the lake's folder on: start the tool there, or set file_search_path")
+    if not database.is_fresh:
+        notes.append("the lake cannot be written here: the views show what was last derived")
+    notes += [f"left out {reason}" for reason in database.left_out]
+    facts = {"path": str(path), "is_fresh": database.is_fresh, "left_out": list(database.left_out)}
+    return Sheet(table, facts=facts, notes=tuple(notes))
 
 
 def of_rollups(rollups: Sequence[RollupInfo], name: str | None) -> Sheet:

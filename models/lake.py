@@ -9,6 +9,7 @@ rollups/*.sql             the user's own rollups; *.csv and *.parquet beside the
 audits/*.sql              the user's own audits
 prices/*.toml             the user's price layers
 prices/restatements.jsonl what a changed price book did to booked days, a line a day
+llmcost.duckdb            views over the marts for BI tools, once `llmcost bi` was run
 metrics/*.prom            figures of the lake, for /metrics
 tokens.json               senders' tokens, as hashes; for its owner only
 journal/RECEIVER/         acknowledged requests that are not landed yet
@@ -68,6 +69,11 @@ class Lake:
     def metrics(self) -> Path:
         """Folder of `*.prom` files, figures of the lake that /metrics shows."""
         return self.root / "metrics"
+
+    @property
+    def database(self) -> Path:
+        """The database of views for BI tools; it is there once it was asked for."""
+        return self.root / "llmcost.duckdb"
 
     def turn(self, day: date) -> Path:
         """Locked by the process that derives `day`."""

@@ -16,6 +16,8 @@ from .relations import Column
 __all__ = [
     "Answer",
     "Audited",
+    "BiDatabase",
+    "BiRelation",
     "Column",
     "Compared",
     "Coverage",
@@ -224,3 +226,27 @@ class Repricing:
     models: pa.Table
     total: dict[str, int | Decimal]
     restated: tuple[Restatement, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BiRelation:
+    """One view of the database for BI tools."""
+
+    name: str
+    kind: Literal["mart", "view", "rollup"]
+    columns: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class BiDatabase:
+    """The database of views that was written, and the user's rollups that are not in it, with the reason.
+
+    `is_fresh` says whether the marts it reads were derived first; they could not be where the lake is read-only.
+    """
+
+    path: Path
+    relations: tuple[BiRelation, ...]
+    left_out: tuple[str, ...]
+    is_relative: bool
+    is_fresh: bool = True

@@ -12,6 +12,7 @@ import duckdb
 
 from ..models.lake import Lake
 from ..models.settings import Settings
+from . import bi
 from .answers import Coverage, Finding
 from .database import connect, rows, text_list
 from .derive import Rules
@@ -34,6 +35,7 @@ def findings(lake: Lake, inventory: Inventory, settings: Settings, now: datetime
         *_landed(inventory, now),
         *_marts(lake, inventory, rules),
         *_retention(lake, inventory),
+        *_bi(lake),
         *_money(lake, inventory, rules, now),
     ]
 
@@ -158,6 +160,24 @@ def _retention(lake: Lake, inventory: Inventory) -> Iterator[Finding]:
             + (f", but {late:,} {table} came after their day was sealed, and are in no answer" if late else ""),
             f"set retention.{table}_days higher than the days that exporters are late" if late else None,
         )
+
+
+def _bi(lake: Lake) -> Iterator[Finding]:
+    """Nothing where no database for BI tools was asked for."""
+    if not lake.database.is_file():
+        return
+    said = bi.about(lake.database)
+    if said is None:
+        yield Finding("bi", "warn", f"{lake.database} cannot be read", "remove it, then write it again: llmcost bi")
+    elif said.definition != bi.definition(lake):
+        yield Finding(
+            "bi",
+            "warn",
+            f"{lake.database}, written by llmcost {said.program}, has other views than this llmcost writes now",
+            "write it again: llmcost bi",
+        )
+    else:
+        yield Finding("bi", "ok", f"{lake.database} has the views that this llmcost writes")
 
 
 def _money(lake: Lake, inventory: Inventory, rules: Rules, now: datetime) -> Iterator[Finding]:

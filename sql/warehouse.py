@@ -12,12 +12,12 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import duckdb
 import pyarrow as pa
 
-from ..models.errors import UsageError
+from ..models.errors import LakeNotWritable, UsageError
 from ..models.lake import Lake
 from ..models.prices import PriceKey
 from ..models.schema import DIMENSIONS
@@ -28,6 +28,7 @@ from . import catalogue
 from .answers import (
     Answer,
     Audited,
+    BiDatabase,
     Finding,
     PriceCheck,
     PriceView,
@@ -43,6 +44,7 @@ from .derive import Rules
 from .files import mentioned, open_files
 from .inventory import Answered, Inventory, ask_current, mart_days
 from .materialise import Refreshed, fresh, refresh_days
+from .questions import Progress, RollupOptions
 from .session import coverage, lake_session, window_session
 from .steady import ask_steady
 
@@ -51,8 +53,6 @@ if TYPE_CHECKING:
 
     from .cost_change import CostChange
     from .retention import Remove, Retained
-
-Progress = Callable[[int, int], None]
 
 
 class Warehouse:
@@ -85,12 +85,16 @@ class Warehouse:
 
         return start(self.lake, name)
 
-    def rollup(self, name: str, **options: Any) -> pl.DataFrame:
-        """The rows of a rollup as a polars DataFrame; takes what `ask` takes."""
-        import polars as pl  # noqa: PLC0415  (only where a DataFrame is asked for)
+    def rollup(self, name: str, **options: Unpack[RollupOptions]) -> pl.DataFrame:
+        """The rows of a rollup as a polars DataFrame: money is Decimal(…, 9) US dollars, NULL where it is unknown.
 
-        frame = pl.from_arrow(self.ask(name, **options).table)
-        return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()
+        Takes what `ask` takes, and raises what it raises. `ask` also says what the answer covers.
+        """
+        return _frame(self.ask(name, **options).table)
+
+    def query(self, query: str) -> pl.DataFrame:
+        """The rows of one read-only SQL query as a polars DataFrame; what `sql` gives and raises."""
+        return _frame(self.sql(query))
 
     def ask(
         self,
@@ -267,6 +271,25 @@ class Warehouse:
 
         return self._ask(answer, more=more)
 
+    def bi(
+        self, output: Path | None = None, *, relative: bool = False, progress: Progress | None = None
+    ) -> BiDatabase:
+        """Write the database of views over the lake that BI tools open, to `output`, else into the lake.
+
+        Derives changed days first, where the lake can be written. With `relative` its views name files from the
+        lake's folder on. Raises UsageError for an `output` that is something else, LakeNotWritable.
+        """
+        from .bi import write  # noqa: PLC0415
+
+        try:
+            self.refresh(progress=progress)
+        except LakeNotWritable:
+            is_fresh = False
+        else:
+            is_fresh = True
+        written = write(self.lake, output or self.lake.database, relative=relative, now=self._now())
+        return replace(written, is_fresh=is_fresh)
+
     def trace(self, trace_id: str) -> TraceView:
         """One trace as a tree; a unique beginning of its id (8 hex digits at least) is enough."""
         from .trace import view  # noqa: PLC0415  (imports what only this question needs)
@@ -356,6 +379,13 @@ class Warehouse:
                 return ask_steady(marts.lake, days, ask)
 
         return ask_current(self.lake, answer)
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    import polars as pl  # noqa: PLC0415  (only where a DataFrame is asked for)
+
+    frame = pl.from_arrow(table)
+    return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()
 
 
 def _booked(lake: Lake, days: Sequence[date]) -> tuple[int, Decimal]:

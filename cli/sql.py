@@ -21,8 +21,9 @@ def sql(
 ) -> None:
     """Ask anything in SQL, read-only.
 
-    Relations: calls, traces, agent_runs, outcomes, evals, unbilled_spans, unpriced_models, spans, events; and your
-    own files beside your rollups, rollups/revenue.csv (or .parquet) as revenue.
+    Relations: calls, traces, agent_runs, outcomes, evals, unbilled_spans, trace_outcomes, trace_evals,
+    unpriced_models, trace_days, agent_run_days, spans, events; and your own files beside your rollups,
+    rollups/revenue.csv (or .parquet) as revenue. docs/cookbook.md has questions to start from.
 
     \b
     Examples:

@@ -20,15 +20,15 @@ from llmcost.models.lake import MARTS
 from llmcost.models.schema import DAY, EVENT_COLUMNS, SPAN_COLUMNS, Column
 from llmcost.models.settings import Settings
 from llmcost.sql import catalogue
-from llmcost.sql.derive import empty_relation
-from llmcost.sql.relations import AUDITS, CHAIN, read
+from llmcost.sql.bi_views import file_types
+from llmcost.sql.relations import AUDITS, CHAIN, read, views
 
 DOCS = Path(__file__).parent
 HELP_WIDTH = "100"
 COMMANDS = (
     (), ("serve",), ("connect",), ("tokens",), ("tokens", "create"), ("tokens", "list"), ("tokens", "revoke"),
-    ("rollup",), ("why",), ("trace",), ("sql",), ("bi",), ("refresh",), ("audit",), ("doctor",), ("compact",), ("vacuum",),
-    ("prices",), ("prices", "show"),
+    ("rollup",), ("why",), ("trace",), ("sql",), ("bi",), ("refresh",), ("audit",), ("doctor",), ("compact",),
+    ("vacuum",), ("prices",), ("prices", "show"),
     ("prices", "unmatched"), ("prices", "check"), ("prices", "diff"), ("reprice",), ("outcomes",),
     ("outcomes", "import"), ("demo",),
 )  # fmt: skip
@@ -125,18 +125,40 @@ def tables_reference() -> str:
     parts = [
         "# Tables",
         "",
-        "Written by `python docs/generate.py` from the comments of `sql/chain/*.sql` and from `models/schema.py`.",
+        "Written by `python docs/generate.py` from the comments of `sql/*/*.sql` and from `models/schema.py`.",
         "",
-        "Marts are one Parquet file a UTC day, `NAME/day=YYYY-MM-DD/NAME.parquet`, replaced atomically; `spans` and",
-        "`events` are Delta tables partitioned by `day`. `llmcost sql` knows all of them by name.",
+        "`llmcost sql` knows all relations by name; the database of `llmcost bi` all but `spans` and `events`.",
+        "",
+        "## Files",
+        "",
+        "Marts are one Parquet file a UTC day, `LAKE/NAME/day=YYYY-MM-DD/NAME.parquet`, replaced atomically. `day`",
+        "stands in the file as well as in the folder's name. Instants are UTC, money is decimal US dollars, text is",
+        "UTF-8; a unit is the last word of a column's meaning. Columns may be added, and files of old days keep",
+        "those they were written with: unite files by name. Keep to the glob: other files are not data.",
+        "",
+        "`spans` and `events` are Delta tables partitioned by `day`; read them through their log, not by a glob.",
         "",
     ]
     for name in MARTS:
         relation = read(CHAIN / f"{name}.sql")
-        types = {field.name: str(field.type) for field in empty_relation(name).schema}
-        parts += [f"## {name}", "", relation.sentence, "", f"Grain: {relation.grain}.", ""]
-        parts += ["| column | type | meaning |", "| --- | --- | --- |"]
+        types = file_types(name)
+        parts += [
+            f"## {name}",
+            "",
+            relation.sentence,
+            "",
+            f"Grain: {relation.grain}. Files: `{name}/day=*/{name}.parquet`.",
+        ]
+        parts += ["", "| column | type | meaning |", "| --- | --- | --- |"]
         parts += [f"| `{c.name}` | {types[c.name]} | {c.meaning} |" for c in relation.columns]
+        parts.append("")
+    for view in views():
+        parts += [f"## {view.name}" + (", as it is asked" if view.name in MARTS else ""), "", view.sentence, ""]
+        parts += [f"Grain: {view.grain}. A view over {', '.join(view.reads)}: it has no files.", ""]
+        if view.name == "calls":
+            parts += ["The columns of the mart above, and those named here.", ""]
+        parts += ["| column | meaning |", "| --- | --- |"]
+        parts += [f"| `{c.name}` | {c.meaning} |" for c in view.columns]
         parts.append("")
     for name, columns in (("spans", SPAN_COLUMNS), ("events", EVENT_COLUMNS)):
         parts += [f"## {name}", "", "| column | type | meaning |", "| --- | --- | --- |"]

@@ -2,8 +2,8 @@
 
     python tests/differential_run.py --histories 300 [--seed 1] [--steps 14]
 
-Each history is a lake to which random things happen (tests/support.lake_histories.py). Then every rollup is asked as it
-stands and with random options, of that lake and of one with the same spans and nothing stored ahead. Stops at the
+Each history is a lake to which random things happen (tests/support/lake_histories.py). Then every rollup is asked as
+it stands and with random options, of that lake and of one with the same spans and nothing stored ahead. Stops at the
 first difference, and says the seed. tests/test_differential.py runs a few of them.
 """
 

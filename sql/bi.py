@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -21,7 +22,7 @@ import duckdb
 from ..models.errors import LakeNotWritable, UsageError
 from ..models.lake import MARTS, Lake
 from . import catalogue
-from .answers import BiDatabase, BiRelation
+from .answers import BiDatabase, BiRelation, RollupInfo
 from .bi_views import SCHEMA, BiView, bi_views, quoted, rollup_view
 from .database import connect, rows, text_literal
 from .relations import CHAIN, read, views
@@ -128,6 +129,11 @@ def _refuse_what_is_not_ours(target: Path) -> None:
         )
 
 
+def _needs_the_program(info: RollupInfo, relations: Collection[str]) -> bool:
+    """Whether a rollup is made of what a view cannot know: prices, a file of the user's, the window that is asked."""
+    return not set(info.reads) <= set(relations) or "getvariable(" in info.path.read_text(encoding="utf-8")
+
+
 def _create(
     lake: Lake, path: Path, *, relative: bool, now: datetime
 ) -> tuple[tuple[BiRelation, ...], tuple[str, ...]]:
@@ -142,7 +148,10 @@ def _create(
         con.execute(f"create schema {SCHEMA}")
         for view in bi_views(lake, relative=relative):
             written.append(_create_view(con, view))
+        there = {relation.name for relation in written}
         for info in catalogue.rollups(lake).values():
+            if not catalogue.is_users(info) and _needs_the_program(info, there):
+                continue
             try:
                 written.append(_create_view(con, rollup_view(info)))
             except (UsageError, duckdb.Error) as error:  # a user's own; the others are as good without it

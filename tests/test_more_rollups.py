@@ -493,5 +493,5 @@ def test_no_rollup_loses_or_doubles_a_nano_dollar(
     ]
     with session(lake, tz=tz, where=where) as con:
         for name, info in catalogue.rollups(None).items():
-            dims = [info.group_by[number % len(info.group_by)] for number in chosen]
+            dims = [info.group_by[number % len(info.group_by)] for number in chosen if info.group_by]
             assert (name, ledger(answer(con, name, by, dims))) == (name, sum(paid, Decimal(0)))

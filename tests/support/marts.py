@@ -18,6 +18,7 @@ from llmcost.models.prices import PriceBook
 from llmcost.models.windows import window, zone
 from llmcost.sql import catalogue
 from llmcost.sql.derive import empty_relation
+from llmcost.sql.files import EXPECTED, open_files
 from llmcost.sql.inventory import mart_days
 from llmcost.sql.session import window_session
 
@@ -89,6 +90,7 @@ def session(
     asked = window(since, until, now=NOW, tz=zone(tz))
     days = mart_days(lake, "calls")
     with window_session(lake, days, asked, tz=tz, where=where or {}, book=PriceBook()) as con:
+        open_files(con, lake, EXPECTED, Path("a test"))
         yield con
 
 

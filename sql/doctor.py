@@ -14,12 +14,13 @@ from ..models.lake import Lake
 from ..models.settings import Settings
 from . import bi
 from .answers import Coverage, Finding
+from .coverage import of_window
 from .database import connect, rows, text_list
 from .derive import Rules
 from .inventory import Inventory, mart_days
 from .materialise import dirty_days, fresh
 from .sealed import late_rows
-from .session import coverage, lake_session
+from .session import lake_session
 from .steady import ask_steady
 
 _QUIET = timedelta(minutes=15)
@@ -193,7 +194,7 @@ def _money(lake: Lake, inventory: Inventory, rules: Rules, now: datetime) -> Ite
 
     def ask(source: Lake) -> tuple[Coverage, dict[str, Any]]:
         with lake_session(source, inventory, days) as con:
-            return coverage(con), rows(con, query)[0]
+            return of_window(con, source, days, None, whole=True), rows(con, query)[0]
 
     with fresh(lake, inventory, rules, days, now=now) as marts:
         spend, found = ask_steady(marts.lake, days, ask)

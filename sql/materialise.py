@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from ..models.errors import LakeNotWritable
 from ..models.lake import MARTS, Lake
+from . import coverage
 from .answers import Restatement
 from .derive import Rules, derived_day
 from .inventory import Inventory
@@ -165,6 +166,12 @@ def _stamp(lake: Lake, day: date) -> str | None:
     return stamp.decode() if stamp else None
 
 
+def _told(con: duckdb.DuckDBPyConnection, name: str, day: date) -> dict[str, str]:
+    if name != "calls":
+        return {}
+    return {coverage.METADATA: coverage.figures(con, "calls where day = $day", {"day": day}).metadata()}
+
+
 def write_mart(con: duckdb.DuckDBPyConnection, name: str, day: date, target: Path, fingerprint: str) -> None:
     """Replace one mart of one day by what `con` holds. Raises LakeNotWritable."""
     columns = con.table(name)
@@ -179,7 +186,7 @@ def write_mart(con: duckdb.DuckDBPyConnection, name: str, day: date, target: Pat
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        replace(target, rows, {FINGERPRINT: fingerprint})
+        replace(target, rows, {FINGERPRINT: fingerprint, **_told(con, name, day)})
     except (OSError, duckdb.IOException) as error:
         raise LakeNotWritable(
             f'cannot write "{target}": {error}: is the disk full, or the lake read-only?'

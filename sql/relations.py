@@ -7,7 +7,7 @@ final select that names a column may end in `-- meaning, unit`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
@@ -106,6 +106,18 @@ def views() -> list[Relation]:
     found = {path.stem: read(path) for path in sorted(VIEWS.glob("*.sql"))}
     graph = {name: [other for other in view.reads if other in found] for name, view in found.items()}
     return [found[name] for name in TopologicalSorter(graph).static_order()]
+
+
+def closure(names: Iterable[str]) -> set[str]:
+    """The relations `names` and whatever the views among them read, down to the rows of marts."""
+    found, waiting = set[str](), list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            path = VIEWS / f"{name}.sql"
+            waiting += read(path).reads if path.exists() else ()
+    return found
 
 
 def rows_of(mart: str) -> str:

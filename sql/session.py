@@ -5,7 +5,7 @@ What a user types reaches it as values of session variables, never as SQL text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -19,17 +19,17 @@ from ..models.lake import MARTS, TABLES, Lake
 from ..models.prices import PriceBook
 from ..models.schema import DIMENSIONS
 from ..models.windows import Window
-from .answers import Coverage
-from .database import connect, parquet, parquet_by_day, rows
+from .database import connect, parquet, parquet_by_day
 from .derive import empty_relation
 from .inventory import Inventory
 from .model_rates import offer_model_rates
-from .relations import CHAIN, read, rows_of, views
+from .relations import CHAIN, closure, read, rows_of, views
 
 FILTERS = frozenset(
     {*DIMENSIONS, "provider", "model", "operation", "service_tier", "status", "service_name", "cost_basis"}
 )
 """Columns of `calls` that --where may name."""
+_TOLD_LATER = ("outcomes", "evals")
 
 
 @contextmanager
@@ -41,16 +41,18 @@ def window_session(
     tz: str,
     where: Mapping[str, str],
     book: PriceBook | None = None,
+    wanted: Collection[str] | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Relations over the marts of `days`; calls are those of the window that match `where`.
 
-    With `book`, model_rates too: what it says that each model of the window costs. Raises UsageError for a filter
-    that `calls` does not have.
+    All of them, or those that are `wanted` and what these read: each relation costs a look into its files. With
+    `book`, model_rates too: what it says that each model of the window costs. Raises UsageError for a filter that
+    `calls` does not have.
     """
     with connect() as con:
-        _relations(con, lake, days, asked=asked, tz=tz, where=where)
+        _relations(con, lake, days, asked=asked, tz=tz, where=where, wanted=wanted)
         if book:
-            offer_model_rates(con, _calls_files(lake, days, asked), asked, book)
+            offer_model_rates(con, _files(lake, "calls", days, asked), asked, book)
         yield con
 
 
@@ -75,27 +77,6 @@ def lake_session(
         yield con
 
 
-def coverage(con: duckdb.DuckDBPyConnection) -> Coverage:
-    """How much of the spend in `calls` has a price and an owner."""
-    shares = "".join(f", coalesce(sum(cost_usd) filter ({name} is null), 0) as {name}" for name in DIMENSIONS)
-    query = f"""
-        select
-            count(*) as calls,
-            coalesce(sum(cost_usd), 0) as cost_usd,
-            count(*) filter (cost_usd is null) as unpriced_calls,
-            coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) filter (cost_usd is null), 0)
-                ::bigint as unpriced_tokens,
-            max(started_at) as newest_span_at
-            {shares}
-        from calls
-    """
-    row = rows(con, query)[0]
-    cost = row["cost_usd"]
-    unowned = {name: row.pop(name) for name in DIMENSIONS}
-    unattributed = {name: float(part / cost) if cost else 0.0 for name, part in unowned.items()}
-    return Coverage(unattributed=unattributed, **row)
-
-
 def _relations(
     con: duckdb.DuckDBPyConnection,
     lake: Lake,
@@ -104,8 +85,12 @@ def _relations(
     asked: Window | None = None,
     tz: str = "UTC",
     where: Mapping[str, str] = MappingProxyType({}),
+    wanted: Collection[str] | None = None,
 ) -> None:
-    """Create calls (of the window and filters) and the other relations (of `days`) as views."""
+    """Create calls (of the window and filters) and the other relations as views.
+
+    What is told of calls later, outcomes and evals, is that of all `days`; everything else of the window's.
+    """
     for column in where.keys() - FILTERS:
         raise UsageError(f'--where "{column}": accepted are {", ".join(sorted(FILTERS))}')
     variables: dict[str, object] = {"tz": tz, **{f"where_{column}": value for column, value in where.items()}}
@@ -115,18 +100,19 @@ def _relations(
         con.execute(f"set variable {name} = $value", {"value": value})
     conditions = ["started_at >= getvariable('since') and started_at < getvariable('until')"] if asked else []
     conditions += [f"{column} = getvariable('where_{column}')" for column in where]
+    needed = None if wanted is None else closure(wanted)
     for name in MARTS:
-        if name == "calls":
-            _view(con, name, _calls_files(lake, days, asked), conditions)
-        else:
-            _view(con, name, [path for day in days if (path := lake.mart_file(name, day)).exists()])
+        if needed is None or rows_of(name) in needed:
+            files = _files(lake, name, days, None if name in _TOLD_LATER else asked)
+            _view(con, name, files, conditions if name == "calls" else ())
     for view in views():
-        con.execute(f"create temp view {view.name} as {view.text}")
+        if needed is None or view.name in needed:
+            con.execute(f"create temp view {view.name} as {view.text}")
 
 
-def _calls_files(lake: Lake, days: Sequence[date], asked: Window | None) -> list[Path]:
+def _files(lake: Lake, name: str, days: Sequence[date], asked: Window | None) -> list[Path]:
     of_the_window = (day for day in days if asked is None or day <= asked.last_day)
-    return [path for day in of_the_window if (path := lake.mart_file("calls", day)).exists()]
+    return [path for day in of_the_window if (path := lake.mart_file(name, day)).exists()]
 
 
 def _view(con: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], conditions: Sequence[str] = ()) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +24,7 @@ from ..models.schema import DIMENSIONS
 from ..models.settings import Settings
 from ..models.settings import load as load_settings
 from ..models.windows import Window, window, zone
-from . import catalogue
+from . import catalogue, coverage
 from .answers import (
     Answer,
     Audited,
@@ -45,7 +45,7 @@ from .files import mentioned, open_files
 from .inventory import Answered, Inventory, ask_current, mart_days
 from .materialise import Refreshed, fresh, refresh_days
 from .questions import Progress, RollupOptions
-from .session import coverage, lake_session, window_session
+from .session import lake_session, window_session
 from .steady import ask_steady
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Warehouse:
         asked = window(since, until, now=now, tz=zone(tz))
 
         def over(asked: Window) -> Answer:
-            def answer(con: duckdb.DuckDBPyConnection, restated: tuple[Restatement, ...]) -> Answer:
+            def answer(con: duckdb.DuckDBPyConnection, seen: _Seen) -> Answer:
                 opened = open_files(con, self.lake, info.reads, info.path)
                 try:
                     found = con.sql(text)
@@ -133,9 +133,12 @@ class Warehouse:
                 except duckdb.Error as error:
                     raise UsageError(f'rollup "{info.path}": {reason(error)}') from error
                 dimensions = _dimensions_of(info, group_by)
-                return Answer(info, asked, table, coverage(con), dimensions, restated, opened.notes)
+                covered = coverage.of_window(con, seen.lake, seen.days, asked, whole=not where)
+                return Answer(info, asked, table, covered, dimensions, seen.restated, opened.notes)
 
-            return self._ask(answer, asked, tz, where, progress, reads=info.reads)
+            # a user's own may read what its header does not name
+            wanted = None if catalogue.is_users(info) else info.reads
+            return self._ask(answer, asked, tz, where, progress, reads=info.reads, wanted=wanted)
 
         if compare is None:
             found = over(asked)
@@ -175,7 +178,7 @@ class Warehouse:
             now=self._now(),
             tz=tz,
         )
-        return self._ask(lambda con, restated: explain(con, question, restated), question.union, tz, where, progress)
+        return self._ask(lambda con, seen: explain(con, question, seen.restated), question.union, tz, where, progress)
 
     def refresh(
         self, *, since: str | None = None, until: str | None = None, progress: Progress | None = None
@@ -340,17 +343,18 @@ class Warehouse:
 
     def _ask(
         self,
-        question: Callable[[duckdb.DuckDBPyConnection, tuple[Restatement, ...]], Answered],
+        question: Callable[[duckdb.DuckDBPyConnection, _Seen], Answered],
         asked: Window | None = None,
         tz: str = "UTC",
         where: Mapping[str, str] | None = None,
         progress: Progress | None = None,
         *,
         reads: Collection[str] = (),
+        wanted: Collection[str] | None = None,
         more: Callable[[duckdb.DuckDBPyConnection], Sequence[Path]] = lambda _: (),
         around: Callable[[duckdb.DuckDBPyConnection, Lake, Sequence[date]], None] | None = None,
     ) -> Answered:
-        """Answer from a session over fresh marts, told what making those marts restated.
+        """Answer from a session over fresh marts, of all relations or those `wanted`.
 
         `more` makes relations of the user's files, `around` those of the look-back on both sides of the window.
         """
@@ -370,15 +374,26 @@ class Warehouse:
                     if asked is None:
                         opened = lake_session(source, inventory, days, more)
                     else:
-                        opened = window_session(source, days, asked, tz=tz, where=where or {}, book=book)
+                        opened = window_session(
+                            source, days, asked, tz=tz, where=where or {}, book=book, wanted=wanted
+                        )
                     with opened as con:
                         if around:
                             around(con, source, days)
-                        return question(con, marts.restated)
+                        return question(con, _Seen(source, days, marts.restated))
 
                 return ask_steady(marts.lake, days, ask)
 
         return ask_current(self.lake, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a question looks at: the lake whose files it reads, their days, and what making them restated."""
+
+    lake: Lake
+    days: Sequence[date]
+    restated: tuple[Restatement, ...]
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

@@ -22,7 +22,8 @@ judged as (
     select
         work.*,
         coalesce(trace_outcomes.outcome, '(none yet)') as outcome,
-        coalesce(trace_outcomes.case_id, work.work_id) as case_id,
+        -- a case that is one work needs no look for its like
+        case when trace_outcomes.case_id <> work.work_id then trace_outcomes.case_id end as shared_case_id,
         trace_outcomes.succeeded,
         case when trace_outcomes.number_in_case = 1 then trace_outcomes.value_usd end as value_usd,
         case
@@ -45,11 +46,25 @@ select
     {% for name in group_by %}{{ name }}, -- dimension asked for; empty where no span says it
     {% endfor %}
     outcome, -- which outcome; (none yet) where nothing was told
-    count(distinct case_id) filter (succeeded) as successes, -- cases that reached it
-    count(distinct case_id) filter (not succeeded) as failures, -- cases that did not
-    count(distinct case_id) filter (succeeded is null) as pending, -- cases without a verdict
+    count(*) filter (succeeded and shared_case_id is null) + count(distinct shared_case_id) filter (succeeded)
+        as successes, -- cases that reached it
+    count(*) filter (not succeeded and shared_case_id is null) + count(distinct shared_case_id) filter (not succeeded)
+        as failures, -- cases that did not
+    count(*) filter (succeeded is null and shared_case_id is null)
+    + count(distinct shared_case_id) filter (succeeded is null)
+        as pending, -- cases without a verdict
     sum(cost_usd) as total_cost_usd, -- spent on all of them, USD; NULL when none is known
-    cast(round(sum(cost_usd) / nullif(count(distinct case_id) filter (succeeded), 0), 9) as decimal(18, 9))
+    cast(
+        round(
+            sum(cost_usd)
+            / nullif(
+                count(*) filter (succeeded and shared_case_id is null)
+                + count(distinct shared_case_id) filter (succeeded),
+                0
+            ),
+            9
+        ) as decimal(18, 9)
+    )
         as cost_per_success_usd, -- total over successes, USD
     case when count(*) filter (not succeeded) > 0 then sum(cost_usd) filter (not succeeded) else 0 end
         as failure_cost_usd, -- spent on failures, USD

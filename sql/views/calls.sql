@@ -4,8 +4,10 @@
 -- reads: call_rows
 select
     *,
-    cast(timezone(coalesce(getvariable('tz'), 'UTC'), started_at) as date)
-        as local_day, -- day on which the request started, in the session's time zone
+    case
+        when coalesce(getvariable('tz'), 'UTC') = 'UTC' then day
+        else cast(timezone(getvariable('tz'), started_at) as date)
+    end as local_day, -- day on which the request started, in the session's time zone
     strftime(timezone(coalesce(getvariable('tz'), 'UTC'), started_at), '%Y-%m-%dT%H')
         as local_hour, -- hour in which it started, such as 2026-11-20T14, in the session's time zone
     coalesce(trace_id, 'session ' || session_id, 'log ' || log_id)

@@ -6,34 +6,26 @@
 -- reads: calls, outcomes
 with
 
-works as (
-    select distinct
-        work_id,
-        trace_id,
-        session_id,
-    from calls
-),
-
 by_trace as (
     select
-        works.work_id,
-        works.trace_id,
-        works.work_id as case_id,
+        outcomes.trace_id as work_id,
+        outcomes.trace_id,
+        outcomes.trace_id as case_id,
         outcomes.outcome,
         outcomes.succeeded,
         outcomes.value_usd,
         outcomes.observed_at,
         outcomes.received_at,
     from outcomes
-    inner join (select distinct work_id, trace_id from works) as works
-        on outcomes.trace_id = works.trace_id
+    semi join calls
+        on outcomes.trace_id = calls.trace_id
 ),
 
 elsewhere as (
     select outcomes.*
     from outcomes
-    anti join works
-        on outcomes.trace_id = works.trace_id
+    anti join calls
+        on outcomes.trace_id = calls.trace_id
 ),
 
 by_response as (
@@ -46,15 +38,24 @@ by_response as (
         elsewhere.value_usd,
         elsewhere.observed_at,
         elsewhere.received_at,
-    from elsewhere
-    inner join calls
-        on elsewhere.response_id = calls.response_id
+    from calls
+    inner join elsewhere
+        on calls.response_id = elsewhere.response_id
+),
+
+sessions as (
+    select distinct
+        work_id,
+        trace_id,
+        session_id,
+    from calls
+    where session_id in (select session_id from elsewhere where response_id is null)
 ),
 
 by_session as (
     select
-        works.work_id,
-        works.trace_id,
+        sessions.work_id,
+        sessions.trace_id,
         'session ' || elsewhere.session_id as case_id,
         elsewhere.outcome,
         elsewhere.succeeded,
@@ -62,8 +63,8 @@ by_session as (
         elsewhere.observed_at,
         elsewhere.received_at,
     from elsewhere
-    inner join works
-        on elsewhere.session_id = works.session_id
+    inner join sessions
+        on elsewhere.session_id = sessions.session_id
     where elsewhere.response_id is null
 ),
 
@@ -75,14 +76,46 @@ told as (
     from by_session
 ),
 
-latest as (
-    select *
+-- what needs an order: work that was told more than once, or for its session; as a rule there is little of it
+crowded as (
+    select work_id
     from told
+    group by work_id
+    having count(*) > 1 or bool_or(case_id <> work_id)
+),
+
+latest as (
+    select told.*
+    from told
+    semi join crowded
+        on told.work_id = crowded.work_id
     qualify
         row_number() over (
-            partition by work_id, outcome
-            order by observed_at desc, received_at desc, succeeded desc nulls last, value_usd desc nulls last
+            partition by told.work_id, told.outcome
+            order by
+                told.observed_at desc, told.received_at desc, told.succeeded desc nulls last,
+                told.value_usd desc nulls last
         ) = 1
+),
+
+counted as (
+    select
+        *,
+        row_number() over (partition by work_id order by outcome) as number_in_trace,
+        count(*) over (partition by work_id) as outcomes_of_trace,
+        row_number() over (partition by case_id, outcome order by work_id) as number_in_case,
+    from latest
+
+    union all by name
+
+    select
+        told.*,
+        1 as number_in_trace,
+        1 as outcomes_of_trace,
+        1 as number_in_case,
+    from told
+    anti join crowded
+        on told.work_id = crowded.work_id
 )
 
 select
@@ -93,7 +126,7 @@ select
     succeeded, -- whether it was reached; NULL while pending
     value_usd, -- what it is worth, USD
     observed_at, -- when it was told, UTC
-    row_number() over (partition by work_id order by outcome) as number_in_trace, -- 1 for the work's first outcome
-    count(*) over (partition by work_id) as outcomes_of_trace, -- outcomes of the work
-    row_number() over (partition by case_id, outcome order by work_id) as number_in_case, -- 1 for the case's first work
-from latest
+    number_in_trace, -- 1 for the work's first outcome
+    outcomes_of_trace, -- outcomes of the work
+    number_in_case, -- 1 for the case's first work
+from counted

@@ -92,15 +92,16 @@ class History:
         finally:
             shutil.rmtree(copy)
 
-    def options(self, group_by: tuple[str, ...]) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """How somebody may ask a rollup."""
         pick = self.source
         since, until = sorted(pick.sample(range(DAYS * 24 + 1), 2))
+        dimensions = ("feature", "customer_id", "model", "agent_name", "prompt_version", "user_id", "team")
         return {
             "since": pick.choice(("30d", (FIRST + timedelta(hours=since)).isoformat())),
-            "until": pick.choice((None, (FIRST + timedelta(hours=until)).isoformat())) if since < until else None,
+            "until": pick.choice((None, (FIRST + timedelta(hours=until)).isoformat())),
             "by": pick.choice((None, None, "day", "hour")),
-            "group_by": pick.sample(group_by, min(len(group_by), pick.choice((0, 0, 1, 2)))),
+            "group_by": pick.sample(dimensions, pick.choice((0, 0, 1, 2))),
             "where": pick.choice(({}, {}, {"customer_id": "acme"}, {"feature": "chat"})),
             "tz": pick.choice(("UTC", "UTC", "Europe/Berlin", "Asia/Kolkata")),
         }
@@ -188,8 +189,9 @@ class History:
 
     def asked(self) -> None:
         """Somebody asks a question, which makes the days it needs."""
+        chosen = self.options() | {"group_by": ()}
         info = self.source.choice(self.warehouse.rollups())
-        self.warehouse.ask(info.name, **self.options(info.group_by))
+        self.warehouse.ask(info.name, **chosen | ({} if info.where is None else {"where": {}}))
 
     def _send(self, *spans: SpanOf) -> None:
         self._sent.append(spans)

@@ -10,6 +10,6 @@ from differential_run import differences
 
 @pytest.mark.parametrize("seed", [3, 14, 15])
 def test_an_answer_is_what_the_spans_alone_give(tmp_path: Path, seed: int) -> None:
-    """Whatever landed, late, twice or out of order; whatever was revised, repriced, refreshed, killed or compacted."""
+    """Whatever landed, late, twice or out of order; revised, repriced, refreshed, killed or compacted."""
     for history, found in differences(tmp_path, seed, steps=8):
         assert [] == found, history.steps

@@ -14,7 +14,8 @@ class RollupOptions(TypedDict, total=False):
 
     `since` and `until` are `90m`, `24h`, `7d`, `4w`, `today`, a date or a time; the window is [since, until).
     `by` gives one row for each day or hour of the time zone `tz`, an IANA name. `group_by` names dimensions to split
-    by, `where` dimensions and the value each must have. `top` keeps the first rows.
+    by, `where` dimensions and the value each must have. `top` keeps the first rows. `compare` is `previous`, or when
+    the earlier window starts whose figures stand beside.
     """
 
     since: str
@@ -24,4 +25,5 @@ class RollupOptions(TypedDict, total=False):
     where: Mapping[str, str] | None
     tz: str
     top: int | None
+    compare: str | None
     progress: Progress | None

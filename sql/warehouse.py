@@ -249,7 +249,9 @@ class Warehouse:
 
         chosen = audits(self.lake, name)
         asked = window(since, until, now=self._now(), tz=zone(tz))
-        return self._ask(lambda con, _: run(con, chosen), asked, tz, None, progress, around=calls_around)
+        return self._ask(
+            lambda con, _: run(con, chosen), asked, tz, None, progress, reads=("model_rates",), around=calls_around
+        )
 
     def sql(self, query: str) -> pa.Table:
         """Run one read-only query over the marts, the views over them, spans, events and the user's files.

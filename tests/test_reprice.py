@@ -162,14 +162,14 @@ def test_a_lake_that_may_not_be_written_is_answered_and_restates_nothing(
 ) -> None:
     """The answer has the new prices, from a passing copy; the lake's days stay as they were booked."""
     (lake.lake.prices / "own.toml").write_text(DEARER)
-    write = materialise._write
+    write = materialise.write_mart
 
     def refuse(con: object, name: str, day: date, target: Path, stamp: str) -> None:
         if target.is_relative_to(lake.lake.root):
             raise LakeNotWritable("read-only")
         write(con, name, day, target, stamp)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(materialise, "_write", refuse)
+    monkeypatch.setattr(materialise, "write_mart", refuse)
     answer = lake.warehouse.ask("cost-per-feature")
 
     assert (answer.coverage.cost_usd, answer.restated, recorded(lake)) == (Decimal(2), (), [])

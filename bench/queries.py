@@ -6,7 +6,7 @@
 The first asks rollups over all days of a lake (whole question: looking for changed days, the rows, the coverage),
 then the bare SQL of the rollup and hand-written DuckDB, Polars and chdb in turn, medians of --rounds. Then a day of
 new spans lands, and each question is asked once more: what a dirty day costs. It also says, by DuckDB's own profile,
-which days' files a question over 7 of the days opens. The second lets a lake grow and refreshes a new day at each
+which files a question over 7 of the days opens. The second lets a lake grow and refreshes a new day at each
 size.
 """
 
@@ -18,8 +18,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ def questions(lake: BenchLake, rounds: int) -> None:
 
 
 def pruned(lake: BenchLake) -> None:
-    """Which days' files a question over seven days opens, by DuckDB's own profile."""
+    """How many files a question over seven days opens, by DuckDB's own profile."""
     days = mart_days(lake.lake, "calls")
     begin, end = days[-14], days[-7]
     asked = window(str(begin), str(end), now=datetime.now(zone("UTC")), tz=zone("UTC"))
@@ -144,18 +144,23 @@ def pruned(lake: BenchLake) -> None:
         info = catalogue.find(name, lake.lake)
         with window_session(lake.lake, days, asked, tz="UTC", where={}, wanted=info.reads) as con:
             profile = con.execute(f"explain (analyze, format json) {catalogue.render(info)}").fetchall()[0][1]
-        opened: dict[str, set[date]] = {}
-        for file in _files(json.loads(profile)["operator"]):
-            opened.setdefault(file.stem, set()).add(date.fromisoformat(file.parent.name.removeprefix("day=")))
-        shown = ", ".join(f"{mart} {min(of)} to {max(of)}" for mart, of in sorted(opened.items()))
-        print(f"{begin} until {end}, {name}: {shown}")
+        opened: dict[str, int] = {}
+        for mart, files in _scans(json.loads(profile)["operator"]):
+            opened[mart] = max(files, opened.get(mart, 0))
+        shown = ", ".join(f"{files} of {mart}" for mart, files in sorted(opened.items()))
+        print(f"{begin} until {end}, {name}: opens files: {shown}")
 
 
-def _files(node: Any) -> set[Path]:
+def _scans(node: Any) -> Iterator[tuple[str, int]]:
+    """Of each scan of Parquet files in a profile: which mart, and how many files it read."""
     if isinstance(node, list):
-        return set().union(*map(_files, node))
-    names = node.get("extra_info", {}).get("Filename(s)", "")
-    return {Path(name.strip()) for name in names.split(",") if name} | _files(node.get("children", []))
+        for each in node:
+            yield from _scans(each)
+        return
+    extra = node.get("extra_info", {})
+    if "Total Files Read" in extra:
+        yield Path(extra["Filename(s)"].split(",")[0]).stem, int(extra["Total Files Read"])
+    yield from _scans(node.get("children", []))
 
 
 def dirty(lake: BenchLake) -> None:

@@ -139,6 +139,7 @@ def pruned(lake: BenchLake) -> None:
     """How many files a question over seven days opens, by DuckDB's own profile."""
     days = mart_days(lake.lake, "calls")
     begin, end = days[-14], days[-7]
+    days = [day for day in days if day >= begin]
     asked = window(str(begin), str(end), now=datetime.now(zone("UTC")), tz=zone("UTC"))
     for name in ("cost-per-feature", "cost-per-agent-run", "cost-per-outcome"):
         info = catalogue.find(name, lake.lake)

@@ -133,14 +133,15 @@ def column_of(values: Sequence[object], *, name: str, unit: str | None, is_dimen
     """A whole column as text, so that the amounts of one column share their decimal places.
 
     What a NULL means depends on the column: a price nobody knows is "unknown", a cost per success without
-    a success is a dash, a call without an owner is "unattributed". None of them is ever 0.
+    a success is a dash, and so is what an earlier window has no row for; a call without an owner is "unattributed".
+    None of them is ever 0.
     """
     is_money = unit == "USD"
     places = money_places(v for v in values if isinstance(v, Decimal)) if is_money else None
     missing = NOT_APPLICABLE
     if is_dimension:
         missing = "unattributed"
-    elif is_money and "cost" in name and "_per_" not in name:
+    elif is_money and "cost" in name and "_per_" not in name and not name.startswith("previous_"):
         missing = UNKNOWN
     return [missing if value is None else _text(value, unit, places) for value in values]
 

@@ -40,9 +40,7 @@ def rollup(
         typer.Option("--where", metavar="DIM=VALUE", help="Only calls with this value; may be repeated."),
     ] = None,
     tz: TzOption = "UTC",
-    top: Annotated[
-        int | None, typer.Option("--top", min=1, metavar="N", help="Only the N most expensive rows.")
-    ] = None,
+    top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Only the first N rows.")] = None,
     compare: Annotated[
         str | None,
         typer.Option(

@@ -111,7 +111,9 @@ def _relations(
 
 
 def _files(lake: Lake, name: str, days: Sequence[date], asked: Window | None) -> list[Path]:
-    of_the_window = (day for day in days if asked is None or day <= asked.last_day)
+    # what began before the window is of it for work, never for a call
+    first = asked.first_day if asked and name == "calls" else date.min
+    of_the_window = (day for day in days if first <= day and (asked is None or day <= asked.last_day))
     return [path for day in of_the_window if (path := lake.mart_file(name, day)).exists()]
 
 

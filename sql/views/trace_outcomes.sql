@@ -26,6 +26,7 @@ elsewhere as (
     from outcomes
     anti join calls
         on outcomes.trace_id = calls.trace_id
+    where outcomes.response_id is not null or outcomes.session_id is not null
 ),
 
 by_response as (

@@ -241,7 +241,7 @@ def test_a_reader_beside_a_writer_is_always_right(lake: SmallLake, reader: str) 
         if rows % replacing.STEP or cost != rows * CALL_USD:
             wrong.append((rows, cost))
     assert (0, "") == (writer.returncode, writer.communicate()[1])
-    assert answers
+    assert answers, errors[:2]
     assert ([], []) == (errors, wrong)
 
 

@@ -1,7 +1,7 @@
 """A process that replaces the calls of a lake's days: python replacing.py LAKE TIMES TIMES_A_SECOND.
 
-Every version has another number of the same calls, a multiple of STEP, and their coverage, under the fingerprint of the
-first: who asks takes it for what the landed spans say.
+Every version has another number of the same calls, a multiple of STEP, and their coverage, under the fingerprint of
+the first: who asks takes it for what the landed spans say.
 """
 
 from __future__ import annotations

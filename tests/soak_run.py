@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -35,6 +35,8 @@ from support.server import EXPORT, Server
 
 CALLS_A_REQUEST = 32
 _DAY_NS = 86_400 * 10**9
+Body = Callable[[Sequence[str], random.Random, int], bytes]
+"""Writes a request: one call for each id, at a moment in nanoseconds."""
 
 
 @dataclass
@@ -49,7 +51,9 @@ class Soak:
     wrong: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
-    def send(self, port: int, *, per_second: float, days: int, seed: int, done: threading.Event) -> None:
+    def send(
+        self, port: int, *, per_second: float, days: int, seed: int, done: threading.Event, body: Body = calls
+    ) -> None:
         """Send at a steady pace, over the last `days` days; a request without an answer is sent again, the same."""
         source = random.Random(seed)  # noqa: S311  (ids and users)
         started = time.monotonic()
@@ -57,11 +61,11 @@ class Soak:
             export = channel.unary_unary(EXPORT)
             while not done.is_set():
                 at_ns = time.time_ns() - source.randrange(days) * _DAY_NS
-                body = calls(new_ids(source, CALLS_A_REQUEST), source, at_ns)
+                export_request = body(new_ids(source, CALLS_A_REQUEST), source, at_ns)
                 self.sent += CALLS_A_REQUEST
                 while True:
                     try:
-                        export(body, timeout=60, wait_for_ready=True)
+                        export(export_request, timeout=60, wait_for_ready=True)
                         break
                     except grpc.RpcError:
                         self.refused += 1

@@ -41,15 +41,19 @@ class Inventory:
     """Files that are known to hold no count and no cost, so that nothing in them tells a request."""
     lasting: Mapping[Path, date] = field(default_factory=dict)
     """Files of spans of which one lasts beyond the day after its own: the day it lasts into."""
+    versions: tuple[int, ...] = ()
+    """Of each table of TABLES the version of its log that was read, -1 where there is none; empty if nobody knows."""
 
     @classmethod
     def take(cls, lake: Lake) -> Inventory:
         """Read both Delta logs once; a table that nothing has landed in yet is empty."""
         silent: set[Path] = set()
         lasting: dict[Path, date] = {}
-        files = {name: _live_files(lake.table(name), silent, lasting) for name in TABLES}
+        found = {name: _live_files(lake.table(name), silent, lasting) for name in TABLES}
+        files = {name: of_table for name, (_, of_table) in found.items()}
+        versions = tuple(version for version, _ in found.values())
         # Sealed after the files: it is written before any are removed.
-        return cls(files, Sealed.read(lake), frozenset(silent), lasting)
+        return cls(files, Sealed.read(lake), frozenset(silent), lasting, versions)
 
     def is_whole(self) -> bool:
         """Whether all files are still there; a file that was compacted is vacuumed after a time of grace."""
@@ -147,12 +151,12 @@ def _is_of_a_file(error: BaseException) -> bool:
     return isinstance(error, duckdb.IOException) or isinstance(error.__cause__, duckdb.IOException)
 
 
-def _live_files(root: Path, silent: set[Path], lasting: dict[Path, date]) -> dict[date, tuple[Path, ...]]:
-    """The files of one table by day; what the log says of their rows is put into `silent` and `lasting`."""
+def _live_files(root: Path, silent: set[Path], lasting: dict[Path, date]) -> tuple[int, dict[date, tuple[Path, ...]]]:
+    """The version of one table and its files by day; what it says of their rows goes into `silent` and `lasting`."""
     if not (root / "_delta_log").is_dir():
-        return {}
+        return -1, {}
     days: dict[date, list[Path]] = {}
-    live, tells_nothing, lasts_into = _read_log(root)
+    version, live, tells_nothing, lasts_into = _read_log(root)
     for uri in live:
         path = Path(unquote(uri.removeprefix("file://")))
         if not path.exists():
@@ -163,11 +167,11 @@ def _live_files(root: Path, silent: set[Path], lasting: dict[Path, date]) -> dic
         if lasts_into.get(path.name, day) > day + timedelta(days=1):
             lasting[path] = lasts_into[path.name]
         days.setdefault(day, []).append(path)
-    return {day: tuple(sorted(paths)) for day, paths in days.items()}
+    return version, {day: tuple(sorted(paths)) for day, paths in days.items()}
 
 
-def _read_log(root: Path) -> tuple[list[str], set[str], dict[str, date]]:
-    """The table's live files, the names of those that tell no request, and the day that spans of each last into.
+def _read_log(root: Path) -> tuple[int, list[str], set[str], dict[str, date]]:
+    """The table's version, its files, the names of those that tell no request, the day that spans of each last into.
 
     The log may be cleaned while it is read: then it is read anew.
     """
@@ -182,9 +186,9 @@ def _read_log(root: Path) -> tuple[list[str], set[str], dict[str, date]]:
     return _look_into(DeltaTable(root))
 
 
-def _look_into(table: DeltaTable) -> tuple[list[str], set[str], dict[str, date]]:
+def _look_into(table: DeltaTable) -> tuple[int, list[str], set[str], dict[str, date]]:
     actions = pa.table(table.get_add_actions(flatten=True))
-    return table.file_uris(), _without_counts(actions), _last_days(actions)
+    return table.version(), table.file_uris(), _without_counts(actions), _last_days(actions)
 
 
 def _last_days(actions: pa.Table) -> dict[str, date]:

@@ -7,6 +7,7 @@ day would give; any other is made again. `calls` is written last, so its fingerp
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ from .restatements import compared, record
 from .sealed import Sealed
 
 FINGERPRINT = "llmcost.fingerprint"
+_MOST_BYTES = 1 << 16
 _ORDER = (*(name for name in MARTS if name != "calls"), "calls")
 
 
@@ -69,8 +71,10 @@ def refresh_days(
     """Make the marts of the dirty days among `days`, and of `again`; `now` dates what that restates.
 
     Processes take turns at a day, and whoever has its turn looks anew at what has landed: so a day never goes
-    back to what an older look saw, and no two derive the same. Interrupted anywhere, each mart file is the old or
-    the new one whole, and an unfinished day stays dirty. Raises LakeNotWritable where a mart cannot be written.
+    back to what an older look saw. Where another process made it meanwhile from at least what `inventory` saw, that
+    is fresh enough: else all who wait would derive it one after another, because something has always landed since.
+    Interrupted anywhere, each mart file is the old or the new one whole, and an unfinished day stays dirty. Raises
+    LakeNotWritable where a mart cannot be written.
     """
     dirty = sorted({*dirty_days(lake, inventory, rules, days), *again})
     made: list[date] = []
@@ -78,10 +82,13 @@ def refresh_days(
         for done, day in enumerate(dirty):
             if progress:
                 progress(done, len(dirty))
-            with _turn(lake, day):
+            with _turn(lake, day) as turn:
+                if day not in again and turn.has_seen(inventory, rules, _stamp(lake, day)):
+                    continue
                 current = Inventory.take(lake)
                 if day in again or dirty_days(lake, current, rules, [day]):
                     restated.extend(_make(lake, current, rules, day, now))
+                    turn.tell(current, rules, _stamp(lake, day))
                     made.append(day)
     if progress and dirty:
         progress(len(dirty), len(dirty))
@@ -99,8 +106,35 @@ def _make(lake: Lake, inventory: Inventory, rules: Rules, day: date, now: dateti
     return [restatement] if restatement else []
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A turn at a day, and in its lock's file the word of who had the last one: what its marts were made from.
+
+    Only a word: without it, or where the marts are others by now, the day is derived.
+    """
+
+    handle: int
+
+    def tell(self, inventory: Inventory, rules: Rules, stamp: str | None) -> None:
+        """Leave word that the marts under `stamp` were made from `inventory` by `rules`."""
+        with suppress(OSError):
+            word = json.dumps({"versions": inventory.versions, "rules": rules.names(), "stamp": stamp}).encode()
+            os.ftruncate(self.handle, 0)
+            os.pwrite(self.handle, word, 0)
+
+    def has_seen(self, inventory: Inventory, rules: Rules, stamp: str | None) -> bool:
+        """Whether the marts, whose stamp this is, were made by `rules` from at least what `inventory` holds."""
+        try:
+            told = json.loads(os.pread(self.handle, _MOST_BYTES, 0))
+            same = stamp is not None and told["stamp"] == stamp and told["rules"] == list(rules.names())
+            versions = zip(told["versions"], inventory.versions, strict=True)
+            return same and bool(inventory.versions) and all(theirs >= ours for theirs, ours in versions)
+        except (OSError, ValueError, TypeError, KeyError):
+            return False
+
+
 @contextmanager
-def _turn(lake: Lake, day: date) -> Iterator[None]:
+def _turn(lake: Lake, day: date) -> Iterator[_Turn]:
     """Wait until no other process derives `day`. Raises LakeNotWritable."""
     path = lake.turn(day)
     try:
@@ -111,7 +145,7 @@ def _turn(lake: Lake, day: date) -> Iterator[None]:
     try:
         with suppress(OSError):  # a file system without locks: the last writer stands, and the next look mends it
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield _Turn(handle)
     finally:
         os.close(handle)
 

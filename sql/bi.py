@@ -23,8 +23,8 @@ from ..models.errors import LakeNotWritable, UsageError
 from ..models.lake import MARTS, Lake
 from . import catalogue
 from .answers import BiDatabase, BiRelation, RollupInfo
-from .bi_views import SCHEMA, BiView, bi_views, quoted, rollup_view
-from .database import connect, rows, text_literal
+from .bi_views import SCHEMA, BiView, bi_views, rollup_view
+from .database import connect, quoted, rows, text_literal
 from .relations import CHAIN, read, views
 
 _LAYOUT = "1"

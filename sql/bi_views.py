@@ -15,7 +15,7 @@ import pyarrow as pa
 from ..models.lake import MARTS, Lake
 from . import catalogue
 from .answers import RollupInfo
-from .database import connect, text_literal
+from .database import connect, quoted, text_literal
 from .derive import empty_relation
 from .relations import CHAIN, Relation, columns_of, read, rows_of, views
 
@@ -73,11 +73,6 @@ def as_in_files(mart: str) -> pa.Table:
     schema = empty_relation(mart).schema
     wide = pa.decimal128(38, 0)
     return pa.schema([f.with_type(pa.float64()) if f.type == wide else f for f in schema]).empty_table()
-
-
-def quoted(name: str) -> str:
-    """An identifier of any spelling."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _over_files(lake: Lake, mart: str, comments: dict[str, str], *, relative: bool) -> BiView:

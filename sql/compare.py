@@ -13,6 +13,7 @@ import pyarrow as pa
 from ..models.errors import UsageError
 from ..models.windows import Window, instant, same_length
 from .answers import Answer, Compared, RollupInfo
+from .database import quoted
 
 _HOUR = "%Y-%m-%dT%H"
 _BUCKETS = ("day", "hour", "week")
@@ -102,28 +103,26 @@ def side_by_side(
     values = [name for name in names if name not in key]
     if headline in values:
         values = [headline, *(name for name in values if name != headline)]
-    quoted = {name: '"' + name.replace('"', '""') + '"' for name in names}
-    selected = [f"coalesce(later.{quoted[name]}, earlier.{quoted[name]}) as {quoted[name]}" for name in key]
+    spelt = {name: quoted(name) for name in names}
+    selected = [f"coalesce(later.{spelt[name]}, earlier.{spelt[name]}) as {spelt[name]}" for name in key]
     for name in values:
-        selected.append(f"later.{quoted[name]}")
+        selected.append(f"later.{spelt[name]}")
         if _is_compared(later.schema.field(name)):
             previous = f"previous_{name}" if f"previous_{name}" not in names else f"previous_window_{name}"
-            selected.append(f'earlier.{quoted[name]} as "{previous.replace(chr(34), chr(34) * 2)}"')
+            selected.append(f"earlier.{spelt[name]} as {quoted(previous)}")
         if name == headline:
-            there = f"earlier.{quoted[name]}"
-            change = f"{name.removesuffix('_usd')}_change_percent".replace('"', '""')
-            selected.append(
-                f'round(100 * (later.{quoted[name]} - {there}) / nullif(abs({there}), 0), 2) as "{change}"'
-            )
+            there = f"earlier.{spelt[name]}"
+            change = quoted(f"{name.removesuffix('_usd')}_change_percent")
+            selected.append(f"round(100 * (later.{spelt[name]} - {there}) / nullif(abs({there}), 0), 2) as {change}")
     bucket = next((name for name in key if name in _BUCKETS and _is_sorted(later[name].to_pylist())), None)
-    order = [f"coalesce(later.{quoted[bucket]}, earlier.{quoted[bucket]})"] if bucket else []
-    moved = ", ".join(f"{_moved(later.schema.field(name), quoted[name], shift)} as {quoted[name]}" for name in key)
-    same = " and ".join(["later.one = earlier.one", *(_same(quoted[name]) for name in key)])
+    order = [f"coalesce(later.{spelt[bucket]}, earlier.{spelt[bucket]})"] if bucket else []
+    moved = ", ".join(f"{_moved(later.schema.field(name), spelt[name], shift)} as {spelt[name]}" for name in key)
+    same = " and ".join(["later.one = earlier.one", *(_same(spelt[name]) for name in key)])
     with duckdb.connect() as con:
         con.execute("set timezone = 'UTC'")
         for side, table in (("later_rows", later), ("earlier_rows", earlier)):
             con.register(side, _numbered(table))
-            _check_key(con, side, [quoted[name] for name in key], asker)
+            _check_key(con, side, [spelt[name] for name in key], asker)
         return con.sql(f"""
             with
             later as (select *, 1 as one from later_rows),

@@ -45,6 +45,15 @@ def text_literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def quoted(name: str) -> str:
+    """SQL identifier of any spelling.
+
+    >>> quoted("total"), quoted('a "b" c')
+    ('"total"', '"a ""b"" c"')
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
 def text_list(texts: Iterable[object]) -> str:
     """SQL list of text literals."""
     return "[" + ", ".join(text_literal(str(text)) for text in texts) + "]"

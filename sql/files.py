@@ -15,7 +15,7 @@ from ..models.errors import UsageError
 from ..models.lake import MARTS, TABLES, Lake
 from ..models.schema import DIMENSIONS
 from .catalogue import user_folders
-from .database import reason, text_literal
+from .database import quoted, reason, text_literal
 from .relations import VIEWS
 
 EXPECTED: Mapping[str, pa.Schema] = {
@@ -173,12 +173,12 @@ def _parquet(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> str:
     kinds = {row[0]: row[1] for row in con.execute(f"describe select * from {file}").fetchall()}
     replaced = []
     for column, kind in _types(name, path, list(kinds)).items():
-        quoted = '"' + column.replace('"', '""') + '"'
-        cast = f"cast({quoted} as {kind})"
+        named = quoted(column)
+        cast = f"cast({named} as {kind})"
         if kind == "VARCHAR" and kinds[column] in ("DOUBLE", "FLOAT"):  # ids beside a missing one, as pandas has them
-            whole = f"cast(cast({quoted} as hugeint) as varchar)"
-            cast = f"case when {quoted} = trunc({quoted}) then {whole} else {cast} end"
-        replaced.append(f"{cast} as {quoted}")
+            whole = f"cast(cast({named} as hugeint) as varchar)"
+            cast = f"case when {named} = trunc({named}) then {whole} else {cast} end"
+        replaced.append(f"{cast} as {named}")
     instead = f"replace ({', '.join(replaced)})" if replaced else ""
     return f"select * {instead} from {file}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from decimal import Decimal
@@ -15,7 +14,7 @@ from ..models.errors import UsageError
 from ..models.lake import Lake
 from . import catalogue
 from .answers import Audited, RollupInfo
-from .database import reason, rows, text_list
+from .database import parquet_by_day, reason, rows
 from .files import open_files
 from .relations import AUDITS, Relation, parsed
 
@@ -36,23 +35,21 @@ def audits(lake: Lake, name: str | None = None) -> list[Audit]:
     found: dict[str, Audit] = {}
     for folder in (AUDITS, lake.user_audits, PROJECT_FOLDER):
         for path in sorted(folder.glob("*.sql")):
-            found[path.stem.lower().replace("_", "-")] = _of_file(lake, path)
+            found[catalogue.spoken(path.stem)] = _of_file(lake, path)
     for info in sorted(catalogue.rollups(lake).values(), key=lambda info: info.name):
         found[f"{_SUMS}{info.name}"] = _of_rollup(lake, info)
     if name is None:
         return list(found.values())
-    wanted = name.strip().lower().replace("_", "-")
+    wanted = catalogue.spoken(name)
     if wanted not in found:
-        near = difflib.get_close_matches(wanted, found, n=3, cutoff=0.4)
-        hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(sorted(found))}"
-        raise UsageError(f'unknown audit "{name}": {hint}')
+        raise UsageError(f'unknown audit "{name}": {catalogue.nearest(wanted, found)}')
     return [found[wanted]]
 
 
 def calls_around(con: duckdb.DuckDBPyConnection, lake: Lake, days: Sequence[date]) -> None:
     """Make the relation `calls_around`: the calls of the look-back too, whatever the window."""
     files = [path for day in days if (path := lake.mart_file("calls", day)).exists()]
-    source = f"read_parquet({text_list(files)})" if files else "calls"
+    source = parquet_by_day(files) if files else "calls"
     con.execute(f"create temp view calls_around as select * from {source}")
 
 
@@ -62,7 +59,7 @@ def run(con: duckdb.DuckDBPyConnection, chosen: Iterable[Audit]) -> list[Audited
 
 
 def _of_file(lake: Lake, path: Path) -> Audit:
-    name = path.stem.lower().replace("_", "-")
+    name = catalogue.spoken(path.stem)
 
     def audit(con: duckdb.DuckDBPyConnection) -> Audited:
         try:

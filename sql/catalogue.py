@@ -47,14 +47,27 @@ def is_users(info: RollupInfo) -> bool:
 def find(name: str, lake: Lake | None) -> RollupInfo:
     """The rollup `name`. Raises UsageError with the nearest names if there is none, and for a broken header."""
     known = rollups(lake)
-    wanted = name.strip().lower().replace("_", "-")
+    wanted = spoken(name)
     if wanted in known:
         if problem := known[wanted].problem:
             raise UsageError(problem)
         return known[wanted]
+    raise UsageError(f'unknown rollup "{name}": {nearest(wanted, known)} (all: llmcost rollup --list)')
+
+
+def spoken(name: str) -> str:
+    """A name as it is asked for, whatever its file or who types it makes of it.
+
+    >>> spoken("Cost_per_Outcome ")
+    'cost-per-outcome'
+    """
+    return name.strip().lower().replace("_", "-")
+
+
+def nearest(wanted: str, known: Collection[str]) -> str:
+    """What to say of a name that is not known."""
     near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.4)
-    hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(sorted(known))}"
-    raise UsageError(f'unknown rollup "{name}": {hint} (all: llmcost rollup --list)')
+    return f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(sorted(known))}"
 
 
 def render(info: RollupInfo, by: str | None = None, group_by: Sequence[str] = ()) -> str:
@@ -124,14 +137,14 @@ def _info(path: Path) -> RollupInfo:
     try:
         relation = read(path) if path.parent == ROLLUPS else parsed(path)
     except UsageError as error:
-        return RollupInfo(path.stem.lower().replace("_", "-"), "", "", (), (), (), path, problem=str(error))
+        return RollupInfo(spoken(path.stem), "", "", (), (), (), path, problem=str(error))
     return info_of(relation)
 
 
 def info_of(relation: Relation) -> RollupInfo:
     """What a relation's header says, as of a rollup."""
     return RollupInfo(
-        name=relation.name.lower().replace("_", "-"),
+        name=spoken(relation.name),
         sentence=relation.sentence,
         grain=relation.grain,
         reads=relation.reads,

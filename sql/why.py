@@ -18,9 +18,10 @@ from typing import Any
 import duckdb
 
 from ..models.errors import UsageError
-from ..models.windows import Window, instant, window, zone
+from ..models.windows import Window, window, zone
 from . import catalogue
 from .answers import Restatement
+from .compare import earlier_window
 from .cost_change import CostChange, DriverChange, ModelFactors, WindowFigures
 from .database import rows
 from .decomposition import Decomposition, Driver, Factor, Model, Sums, WindowSums, decompose, rounded
@@ -65,7 +66,7 @@ def asked(
 
     Raises UsageError for a name, a dimension or windows that cannot be asked.
     """
-    wanted = name.strip().lower().replace("_", "-")
+    wanted = catalogue.spoken(name)
     if wanted not in NAMES:
         raise UsageError(f'why "{name}": what can be explained is {", ".join(NAMES)}')
     known = catalogue.info_of(read(DRIVERS / "work_cells.sql")).group_by
@@ -73,13 +74,12 @@ def asked(
         if dimension not in known:
             raise UsageError(f'{wanted} cannot be explained by "{dimension}": it can by {", ".join(known)}')
     after = window(since, until, now=now, tz=zone(tz))
-    length = after.until - after.since
-    start = after.since - length if compare == "previous" else instant(compare, now=now, tz=zone(tz))
-    before = Window(start, start + length)
+    before = earlier_window(compare, after, now=now, tz=zone(tz))
     if before.since < after.until and after.since < before.until:
         raise UsageError(
             f'--compare "{compare}" gives a window from {before.since.isoformat()} to {before.until.isoformat()}, '
-            f"which overlaps the one from {after.since.isoformat()}: start it {length} before that, or earlier"
+            f"which overlaps the one from {after.since.isoformat()}: "
+            f"start it {after.until - after.since} before that, or earlier"
         )
     return Asked(wanted, before, after, outcome, tuple(dict.fromkeys(group_by)) or DEFAULT_DIMENSIONS)
 

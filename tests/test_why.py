@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from llmcost.cli.options import Format
 from llmcost.cli.why_report import of_change, sentence
 from llmcost.cli.writers import render
 from llmcost.models.errors import UsageError
+from llmcost.models.windows import zone
+from llmcost.sql.compare import earlier_window
 from llmcost.sql.cost_change import CostChange, DriverChange
 from llmcost.sql.database import connect
 from llmcost.sql.decomposition import Driver
-from llmcost.sql.why import Asked, explain
+from llmcost.sql.why import Asked, asked, explain
 
 HISTORIES = 30
 """Of each planted cause: with seven causes 210 in all."""
@@ -255,3 +257,14 @@ def test_an_empty_lake_has_nothing_to_explain(tmp_path: Path) -> None:
 def test_what_cannot_be_explained_is_said(lake: SmallLake, options: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         lake.warehouse.why(**{"name": "cost-per-outcome", **options})  # type: ignore[arg-type]
+
+
+def test_the_window_before_is_the_one_that_rollups_compare_with() -> None:
+    """In Berlin the week after the clocks went back has an hour less than the one before, and both are seven days."""
+    tz, now = "Europe/Berlin", datetime(2026, 11, 20, tzinfo=UTC)
+    question = asked(
+        "cost-per-outcome", since="2026-10-26", until="2026-11-02", compare="previous", outcome=None, group_by=(),
+        now=now, tz=tz,
+    )  # fmt: skip
+    assert earlier_window("previous", question.after, now=now, tz=zone(tz)) == question.before
+    assert timedelta(days=7, hours=1) == question.before.until - question.before.since

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -34,18 +34,17 @@ from .answers import (
     PriceView,
     RefreshReport,
     Repricing,
-    Restatement,
     RollupInfo,
     TraceView,
 )
+from .asking import Asking, Seen
 from .compare import compared, earlier_window
 from .database import connect, reason, rows
 from .derive import Rules
 from .files import mentioned, open_files
-from .inventory import Answered, Inventory, ask_current, mart_days
-from .materialise import Refreshed, fresh, refresh_days
+from .inventory import Inventory, ask_current, mart_days
+from .materialise import Refreshed, refresh_days
 from .questions import Progress, RollupOptions
-from .session import lake_session, window_session
 from .steady import ask_steady
 
 if TYPE_CHECKING:
@@ -72,6 +71,7 @@ class Warehouse:
         self.lake = Lake.open(Path(lake))
         self.settings = settings or load_settings(lake=Path(lake))
         self._now = now or (lambda: datetime.now(UTC))
+        self._asking = Asking(self.lake, self.settings, self._now)
 
     def rollups(self) -> list[RollupInfo]:
         """Every rollup by name, the user's own among them; one that cannot be asked says its `problem`."""
@@ -124,7 +124,7 @@ class Warehouse:
         asked = window(since, until, now=now, tz=zone(tz))
 
         def over(asked: Window) -> Answer:
-            def answer(con: duckdb.DuckDBPyConnection, seen: _Seen) -> Answer:
+            def answer(con: duckdb.DuckDBPyConnection, seen: Seen) -> Answer:
                 opened = open_files(con, self.lake, info.reads, info.path)
                 try:
                     found = con.sql(text)
@@ -138,7 +138,9 @@ class Warehouse:
 
             # a user's own may read what its header does not name
             wanted = None if catalogue.is_users(info) else info.reads
-            return self._ask(answer, asked, tz, where, progress, reads=info.reads, wanted=wanted)
+            return self._asking.window(
+                answer, asked, tz=tz, where=where, progress=progress, reads=info.reads, wanted=wanted
+            )
 
         if compare is None:
             found = over(asked)
@@ -178,7 +180,13 @@ class Warehouse:
             now=self._now(),
             tz=tz,
         )
-        return self._ask(lambda con, seen: explain(con, question, seen.restated), question.union, tz, where, progress)
+        return self._asking.window(
+            lambda con, seen: explain(con, question, seen.restated),
+            question.union,
+            tz=tz,
+            where=where,
+            progress=progress,
+        )
 
     def refresh(
         self, *, since: str | None = None, until: str | None = None, progress: Progress | None = None
@@ -249,8 +257,13 @@ class Warehouse:
 
         chosen = audits(self.lake, name)
         asked = window(since, until, now=self._now(), tz=zone(tz))
-        return self._ask(
-            lambda con, _: run(con, chosen), asked, tz, None, progress, reads=("model_rates",), around=calls_around
+        return self._asking.window(
+            lambda con, _: run(con, chosen),
+            asked,
+            tz=tz,
+            progress=progress,
+            reads=("model_rates",),
+            around=calls_around,
         )
 
     def sql(self, query: str) -> pa.Table:
@@ -274,7 +287,7 @@ class Warehouse:
         def more(con: duckdb.DuckDBPyConnection) -> Sequence[Path]:
             return open_files(con, self.lake, mentioned(query, self.lake), Path("SQL")).paths
 
-        return self._ask(answer, more=more)
+        return self._asking.everything(answer, more)
 
     def bi(
         self, output: Path | None = None, *, relative: bool = False, progress: Progress | None = None
@@ -316,7 +329,7 @@ class Warehouse:
         """What is wrong with the price files at `path`, and what each entry is about in this lake."""
         from .pricefiles import check  # noqa: PLC0415
 
-        return self._ask(lambda con, _: check(con, path))
+        return self._asking.everything(lambda con, _: check(con, path))
 
     def diff_prices(self, old: Path | None, new: Path, models: Sequence[str] = ()) -> pa.Table:
         """Prices that differ today between two price files or folders, in USD per million tokens.
@@ -327,7 +340,7 @@ class Warehouse:
 
         keys = [PriceKey(None, model, None, None, None, None) for model in models]
         if not keys:
-            keys = self._ask(lambda con, _: models_of(con))
+            keys = self._asking.everything(lambda con, _: models_of(con))
         return diff(keys, old, new, self._now())
 
     def retain(self, remove: Remove, progress: Progress | None = None) -> list[Retained]:
@@ -342,60 +355,6 @@ class Warehouse:
         from .doctor import findings  # noqa: PLC0415
 
         return ask_current(self.lake, lambda inventory: findings(self.lake, inventory, self.settings, self._now()))
-
-    def _ask(
-        self,
-        question: Callable[[duckdb.DuckDBPyConnection, _Seen], Answered],
-        asked: Window | None = None,
-        tz: str = "UTC",
-        where: Mapping[str, str] | None = None,
-        progress: Progress | None = None,
-        *,
-        reads: Collection[str] = (),
-        wanted: Collection[str] | None = None,
-        more: Callable[[duckdb.DuckDBPyConnection], Sequence[Path]] = lambda _: (),
-        around: Callable[[duckdb.DuckDBPyConnection, Lake, Sequence[date]], None] | None = None,
-    ) -> Answered:
-        """Answer from a session over fresh marts, of all relations or those `wanted`.
-
-        `more` makes relations of the user's files, `around` those of the look-back on both sides of the window.
-        """
-        rules = Rules.load(self.lake, self.settings)
-        lookback = timedelta(days=self.settings.deriving.lookback_days)
-        book = rules.book if "model_rates" in reads else None
-        before = lookback if around else timedelta(0)
-
-        def answer(inventory: Inventory) -> Answered:
-            known = sorted({*inventory.days(), *mart_days(self.lake, "calls")})
-            days = [
-                day for day in known if asked is None or asked.first_day - before <= day <= asked.last_day + lookback
-            ]
-            with fresh(self.lake, inventory, rules, days, progress, now=self._now()) as marts:
-
-                def ask(source: Lake) -> Answered:
-                    if asked is None:
-                        opened = lake_session(source, inventory, days, more)
-                    else:
-                        opened = window_session(
-                            source, days, asked, tz=tz, where=where or {}, book=book, wanted=wanted
-                        )
-                    with opened as con:
-                        if around:
-                            around(con, source, days)
-                        return question(con, _Seen(source, days, marts.restated))
-
-                return ask_steady(marts.lake, days, ask)
-
-        return ask_current(self.lake, answer)
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a question looks at: the lake whose files it reads, their days, and what making them restated."""
-
-    lake: Lake
-    days: Sequence[date]
-    restated: tuple[Restatement, ...]
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

@@ -53,6 +53,10 @@ UntilOption = Annotated[
     str | None,
     typer.Option("--until", metavar="WHEN", help="End of the window, not itself in it.", show_default="now"),
 ]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option("--where", metavar="DIM=VALUE", help="Only calls with this value; may be repeated."),
+]
 TzOption = Annotated[
     str, typer.Option("--tz", metavar="ZONE", help="Time zone of days, hours and bare dates, such as Europe/Berlin.")
 ]

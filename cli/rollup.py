@@ -17,6 +17,7 @@ from .options import (
     SinceOption,
     TzOption,
     UntilOption,
+    WhereOption,
     open_warehouse,
     parse_where,
 )
@@ -35,10 +36,7 @@ def rollup(
     group_by: Annotated[
         list[str] | None, typer.Option("--group-by", metavar="DIM", help="Split by this dimension; may be repeated.")
     ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option("--where", metavar="DIM=VALUE", help="Only calls with this value; may be repeated."),
-    ] = None,
+    where: WhereOption = None,
     tz: TzOption = "UTC",
     top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Only the first N rows.")] = None,
     compare: Annotated[

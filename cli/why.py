@@ -14,6 +14,7 @@ from .options import (
     SinceOption,
     TzOption,
     UntilOption,
+    WhereOption,
     open_warehouse,
     parse_where,
 )
@@ -43,10 +44,7 @@ def why(
             show_default="feature, model, prompt_version, agent_name",
         ),
     ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option("--where", metavar="DIM=VALUE", help="Only calls with this value; may be repeated."),
-    ] = None,
+    where: WhereOption = None,
     tz: TzOption = "UTC",
     format_: FormatOption = None,
     output: OutputOption = None,

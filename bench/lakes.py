@@ -44,15 +44,18 @@ _SHIFTED = {
 
 
 class BenchLake:
-    """A lake that grows by days of `spans_a_day` spans, about half of them calls; the same seed, the same lake."""
+    """A lake that grows by days of `spans_a_day` spans, about half of them calls; the same seed, the same lake.
 
-    def __init__(self, folder: Path, spans_a_day: int) -> None:
+    `judged` adds to its traces an agent's span, outcomes and scores.
+    """
+
+    def __init__(self, folder: Path, spans_a_day: int, *, judged: bool = True) -> None:
         self.lake = Lake.create(folder)
         self.spans_a_day = spans_a_day
         self._spans, _ = landed_tables(self.lake)
         self._base = folder / "base.parquet"
         if not self._base.exists():
-            _landed_day(self._base, spans_a_day)
+            _landed_day(self._base, spans_a_day, judged=judged)
         self._days = len(Inventory.take(self.lake).days())
 
     @property
@@ -115,11 +118,11 @@ class BenchLake:
                 replace(target, lambda table=table: table.to_reader(ROW_GROUP_ROWS), stamp)
 
 
-def _landed_day(path: Path, spans: int) -> None:
+def _landed_day(path: Path, spans: int, *, judged: bool) -> None:
     """One day's spans as landing writes them, all within FIRST_DAY."""
     decoder = Decoder(conventions.load(), "drop", Settings().landing)
     writer: pq.ParquetWriter | None = None
-    for bodies in _batches(Generator(judged=True).requests(spans, PER_REQUEST)):
+    for bodies in _batches(Generator(judged=judged).requests(spans, PER_REQUEST)):
         decoded = decoder.decode([Request(Signal.TRACES, START_NS // 1000, body) for body in bodies])
         table: pa.Table = decoded.spans.drop_columns("day")
         writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=1)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import duckdb
@@ -156,25 +156,31 @@ def _live_files(root: Path, silent: set[Path], lasting: dict[Path, date]) -> tup
     if not (root / "_delta_log").is_dir():
         return -1, {}
     days: dict[date, list[Path]] = {}
-    version, live, tells_nothing, lasts_into = _read_log(root)
-    for uri in live:
+    log = _read_log(root)
+    for uri in log.uris:
         path = Path(unquote(uri.removeprefix("file://")))
         if not path.exists():
             path = Path(uri)
-        if path.name in tells_nothing:
+        if path.name in log.silent:
             silent.add(path)
         day = date.fromisoformat(path.parent.name.removeprefix("day="))
-        if lasts_into.get(path.name, day) > day + timedelta(days=1):
-            lasting[path] = lasts_into[path.name]
+        if log.last_days.get(path.name, day) > day + timedelta(days=1):
+            lasting[path] = log.last_days[path.name]
         days.setdefault(day, []).append(path)
-    return version, {day: tuple(sorted(paths)) for day, paths in days.items()}
+    return log.version, {day: tuple(sorted(paths)) for day, paths in days.items()}
 
 
-def _read_log(root: Path) -> tuple[int, list[str], set[str], dict[str, date]]:
-    """The table's version, its files, the names of those that tell no request, the day that spans of each last into.
+class _Log(NamedTuple):
+    """A table at one version: its files, the names of those that tell no request, the day each last span ends on."""
 
-    The log may be cleaned while it is read: then it is read anew.
-    """
+    version: int
+    uris: list[str]
+    silent: set[str]
+    last_days: dict[str, date]
+
+
+def _read_log(root: Path) -> _Log:
+    """What a table's log says. It may be cleaned while it is read: then it is read anew."""
     from deltalake import DeltaTable  # noqa: PLC0415  (a command that asks nothing of the lake starts faster)
     from deltalake.exceptions import DeltaError  # noqa: PLC0415
 
@@ -186,9 +192,9 @@ def _read_log(root: Path) -> tuple[int, list[str], set[str], dict[str, date]]:
     return _look_into(DeltaTable(root))
 
 
-def _look_into(table: DeltaTable) -> tuple[int, list[str], set[str], dict[str, date]]:
+def _look_into(table: DeltaTable) -> _Log:
     actions = pa.table(table.get_add_actions(flatten=True))
-    return table.version(), table.file_uris(), _without_counts(actions), _last_days(actions)
+    return _Log(table.version(), table.file_uris(), _without_counts(actions), _last_days(actions))
 
 
 def _last_days(actions: pa.Table) -> dict[str, date]:

@@ -43,6 +43,10 @@ _STEPS = (
     "candidates",
 )
 _AFTER_GROUPS = ("aggregate_candidates", "wrappers", "members", "requests", "owners")
+OF_TRACES = ("calls", "traces", "run_claims", "unbilled_spans")
+"""What each trace has to itself; a trace that shares a response or a session with others, they together."""
+OF_THE_DAY = ("agent_runs", "outcomes", "evals")
+"""What is summed up over a day's calls, or read from all that was told on it."""
 _MOST_TOKENS = 10**15
 """What a larger count is read as, so that no sum of counts overflows; calls.sql prices no such call."""
 _MOST_TWIN_ROUNDS = 50
@@ -84,7 +88,8 @@ class Rules:
 def chain_version() -> str:
     """A digest of the chain's SQL: a changed rule makes every day dirty."""
     texts = [path.read_bytes() for path in sorted(CHAIN.glob("*.sql"))]
-    return hashlib.sha256(b"\0".join([*texts, Path(__file__).read_bytes()])).hexdigest()[:16]
+    code = [Path(__file__).with_name(name).read_bytes() for name in ("derive.py", "changed_day.py", "arrivals.py")]
+    return hashlib.sha256(b"\0".join([*texts, *code])).hexdigest()[:16]
 
 
 @contextmanager
@@ -97,81 +102,111 @@ def derived_day(
     and what shares a response with it, and the trace whole where it has spans on all of `trace_days`.
     Reads the files of the day, its neighbours and of spans that last into it; writes nothing.
     """
+    with workspace() as con:
+        landed = Landed.of(day, inventory, rules, trace_days)
+        landed.open(con)
+        con.execute(f"create view source_spans as from told_anywhere {_only(trace_id)}")
+        derive_traces(con, day, rules)
+        for name in OF_THE_DAY:
+            make_table(con, name, day)
+        yield con
+
+
+@contextmanager
+def workspace() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to derive in; all that was made in it goes with the context."""
     con = connect()
     try:
         con.execute("attach ':memory:' as work (compress)")
         con.execute("use work")
         # One transaction, never committed: each commit would compress every table of the chain again.
         con.begin()
-        _derive(con, day, inventory, rules, trace_id=trace_id, trace_days=trace_days)
         yield con
     finally:
         con.close()
 
 
-def _derive(
-    con: duckdb.DuckDBPyConnection,
-    day: date,
-    inventory: Inventory,
-    rules: Rules,
-    *,
-    trace_id: str | None,
-    trace_days: Collection[date],
-) -> None:
-    near = inventory.around("spans", day)
-    far = [path for other in trace_days for path in inventory.on("spans", other)] or inventory.lasting_into(day)
-    ancestors = f"where day >= date '{day}' - 1 or {LASTING} >= date '{day}'" if far and not trace_days else ""
-    _source(con, "landed_spans", list(dict.fromkeys([*near, *far])), SPANS, rules, condition=ancestors)
-    _source(con, "landed_events", inventory.on("events", day), EVENTS, rules)
-    con.execute("create or replace view source_events as from landed_events")
-    _convention_tables(con, rules.conventions)
-    _tell(con, day, inventory, rules, trace_id)
+@dataclass(frozen=True)
+class Landed:
+    """The landed files that a day is derived from, and how they are read."""
+
+    day: date
+    rules: Rules
+    spans: Sequence[Path]
+    """Of the day, of those beside it, and of those with spans that last into it."""
+    ancestors: str
+    """Which spans of far days take part, as a condition in SQL; empty for all."""
+    events: Sequence[Path]
+    logs: Sequence[Path]
+    """Files of events whose log records may tell of requests."""
+
+    @classmethod
+    def of(cls, day: date, inventory: Inventory, rules: Rules, trace_days: Collection[date] = ()) -> Landed:
+        """What `inventory` holds for `day`; all spans of `trace_days`, where these are named."""
+        near = inventory.around("spans", day)
+        far = [path for other in trace_days for path in inventory.on("spans", other)] or inventory.lasting_into(day)
+        ancestors = f"where (day >= date '{day}' - 1 or {LASTING} >= date '{day}')" if far and not trace_days else ""
+        # Only landing counts what a file tells: a user's own spelling may find more in its attributes.
+        respelled = any(column in TELLING for column in rules.extra_spellings)
+        logs = inventory.around("events", day) if respelled else inventory.telling_events(day)
+        return cls(day, rules, list(dict.fromkeys([*near, *far])), ancestors, inventory.on("events", day), logs)
+
+    def open(self, con: duckdb.DuckDBPyConnection) -> None:
+        """`told_anywhere`: the landed spans, and the log records that tell of a request as a span would."""
+        view_of_files(con, "landed_spans", self.spans, SPANS, self.rules, condition=self.ancestors)
+        view_of_files(con, "source_events", self.events, EVENTS, self.rules)
+        view_of_files(con, "landed_logs", self.logs, EVENTS, self.rules)
+        _convention_tables(con, self.rules.conventions)
+        make_table(con, "usage_logs", self.day)
+        self._tell(con, "told_anywhere", "landed_spans")
+
+    def open_part(self, con: duckdb.DuckDBPyConnection, name: str, files: Collection[int], condition: str) -> None:
+        """`name`: the same of some files of spans, by their place in `spans`, and of rows under an SQL condition."""
+        some = [path for place, path in enumerate(self.spans) if place in files]
+        whole = f"{self.ancestors} and {condition}" if self.ancestors else f"where {condition}"
+        view_of_files(con, "some_spans", some, SPANS, self.rules, condition=whole)
+        self._tell(con, name, "some_spans")
+
+    def _tell(self, con: duckdb.DuckDBPyConnection, name: str, spans: str) -> None:
+        of_logs = ", ".join(f"null::{kind} as {column}" for column, kind in _OF_LOGS.items())
+        told = f"select *, false as is_log, {of_logs} from {spans}"
+        # Most days have no such record, and a union would cost each scan of theirs.
+        if con.execute("select exists (from usage_logs)").fetchone() == (True,):
+            told += " union all by name select * exclude (copy) from usage_logs where copy = 1"
+        con.execute(f"create or replace view {name} as {told}")
+
+
+def derive_traces(con: duckdb.DuckDBPyConnection, day: date, rules: Rules) -> None:
+    """From `source_spans` to OF_TRACES, and all that is between."""
     for name in _STEPS:
-        _table(con, name, day)
+        make_table(con, name, day)
     _group_candidates(con, day)
     for name in _AFTER_GROUPS:
-        _table(con, name, day)
+        make_table(con, name, day)
     load_prices(con, rules)
-    for name in ("calls", "traces", "run_claims", "agent_runs", "outcomes", "evals", "unbilled_spans"):
-        _table(con, name, day)
+    for name in OF_TRACES:
+        make_table(con, name, day)
 
 
-def _tell(
-    con: duckdb.DuckDBPyConnection, day: date, inventory: Inventory, rules: Rules, trace_id: str | None
-) -> None:
-    """`source_spans`: the landed spans, and the log records that tell of a request as a span would."""
-    # Only landing counts what a file tells: a user's own spelling may find more in its attributes.
-    respelled = any(column in TELLING for column in rules.extra_spellings)
-    files = inventory.around("events", day) if respelled else inventory.telling_events(day)
-    _source(con, "landed_logs", files, EVENTS, rules)
-    _table(con, "usage_logs", day)
-    of_logs = ", ".join(f"null::{kind} as {name}" for name, kind in _OF_LOGS.items())
-    told = f"select *, false as is_log, {of_logs} from landed_spans"
-    # Most days have no such record, and a union would cost each scan of theirs.
-    if con.execute("select exists (from usage_logs)").fetchone() == (True,):
-        told += " union all by name select * exclude (copy) from usage_logs where copy = 1"
-    con.execute(f"create or replace view told_anywhere as {told}")
-    con.execute(f"create or replace view source_spans as from told_anywhere {_only(trace_id)}")
-
-
-def _table(con: duckdb.DuckDBPyConnection, name: str, day: date, file: str | None = None) -> None:
+def make_table(con: duckdb.DuckDBPyConnection, name: str, day: date, file: str | None = None) -> None:
+    """Make one relation of the chain, under its own name or that of its `file`."""
     text = read(CHAIN / f"{file or name}.sql").text
     con.execute(f"create or replace table {name} as {text}", {"day": day} if "$day" in text else None)
 
 
 def _group_candidates(con: duckdb.DuckDBPyConnection, day: date) -> None:
     """Pairs by id and nesting first; then twins by time between the groups those leave, round by round."""
-    _table(con, "same_request", day)
+    make_table(con, "same_request", day)
     con.execute("create or replace table pairs as from same_request")
-    _table(con, "groups", day, "call_groups")
+    make_table(con, "groups", day, "call_groups")
     has_logs = con.execute("select exists (from usage_logs)").fetchone() == (True,)
     for name in ("overlapping_twins", *(["log_twins"] if has_logs else [])):
         for _ in range(_MOST_TWIN_ROUNDS):
-            _table(con, name, day)
+            make_table(con, name, day)
             found = con.execute(f"insert into pairs from {name}").fetchall()
             if found == [(0,)]:
                 break
-            _table(con, "groups", day, "call_groups")
+            make_table(con, "groups", day, "call_groups")
 
 
 def load_prices(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
@@ -192,7 +227,7 @@ def load_prices(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
 def price_again(con: duckdb.DuckDBPyConnection, day: date, rules: Rules) -> None:
     """Make the `calls` of a derived day anew under the prices of `rules`; the other marts stay."""
     load_prices(con, rules)
-    _table(con, "calls", day)
+    make_table(con, "calls", day)
 
 
 def _load(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
@@ -201,7 +236,7 @@ def _load(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
     con.unregister("arriving")
 
 
-def _source(
+def view_of_files(
     con: duckdb.DuckDBPyConnection,
     name: str,
     files: Sequence[Path],
@@ -210,7 +245,7 @@ def _source(
     *,
     condition: str = "",
 ) -> None:
-    """A view over landed files; a user's own spellings are read from the attributes of older spans too."""
+    """A view over landed files with a key (`sid`) for each row; in older ones a user's own spellings are read too."""
     if not files:
         con.register(f"no_{name}", schema.append(DAY).empty_table())
         con.execute(f"create or replace view {name} as select *, 0::bigint as sid from no_{name}")

@@ -6,12 +6,9 @@ day would give; any other is made again. `calls` is written last, so its fingerp
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -24,14 +21,16 @@ from ..models.errors import LakeNotWritable
 from ..models.lake import MARTS, Lake
 from . import coverage
 from .answers import Restatement
+from .arrivals import Arrivals, between
+from .changed_day import changed_day
 from .derive import Rules, derived_day
 from .inventory import Inventory
 from .replaceable import ROW_GROUP_ROWS, replace
 from .restatements import compared, record
 from .sealed import Sealed
+from .turns import Turn, Word, turn
 
 FINGERPRINT = "llmcost.fingerprint"
-_MOST_BYTES = 1 << 16
 _ORDER = (*(name for name in MARTS if name != "calls"), "calls")
 
 
@@ -55,7 +54,11 @@ def dirty_days(lake: Lake, inventory: Inventory, rules: Rules, days: Iterable[da
     """The days among `days` whose marts are missing or were made from other inputs or rules; no sealed ones."""
     names = rules.names()
     open_days = {day for day in inventory.days() if not inventory.sealed.holds(day)}
-    return [day for day in days if day in open_days and not inventory.vouches(_stamp(lake, day), day, names)]
+    return [
+        day
+        for day in days
+        if day in open_days and not Word.of(lake, day).vouches(_stamp(lake, day), inventory, day, names)
+    ]
 
 
 def refresh_days(
@@ -82,72 +85,66 @@ def refresh_days(
         for done, day in enumerate(dirty):
             if progress:
                 progress(done, len(dirty))
-            with _turn(lake, day) as turn:
-                if day not in again and turn.has_seen(inventory, rules, _stamp(lake, day)):
+            with turn(lake, day) as mine:
+                if day not in again and mine.word.has_seen(_stamp(lake, day), inventory, rules.names()):
                     continue
                 current = Inventory.take(lake)
                 if day in again or dirty_days(lake, current, rules, [day]):
-                    restated.extend(_make(lake, current, rules, day, now))
-                    turn.tell(current, rules, _stamp(lake, day))
-                    made.append(day)
+                    making = _Making(lake, current, rules, day, mine)
+                    restated.extend(making.make(now, whole=day in again))
+                    made += [day] if making.has_written else []
     if progress and dirty:
         progress(len(dirty), len(dirty))
     return Refreshed(tuple(made), tuple(restated))
 
 
-def _make(lake: Lake, inventory: Inventory, rules: Rules, day: date, now: datetime) -> list[Restatement]:
-    """Make the marts of one day, unless retention sealed it meanwhile; what that restates, if anything."""
-    fingerprint = inventory.fingerprint(day, rules.names())
-    with derived_day(day, inventory, rules) as con:
-        if Sealed.read(lake).holds(day):
+@dataclass
+class _Making:
+    """One day being made, by the process whose turn it is."""
+
+    lake: Lake
+    inventory: Inventory
+    rules: Rules
+    day: date
+    turn: Turn
+    has_written: bool = False
+
+    def make(self, now: datetime, *, whole: bool) -> list[Restatement]:
+        """Make the day's marts, unless retention sealed it meanwhile; what that restates, if anything.
+
+        Only of what arrived since they were made, where the turn's word says what that was, unless `whole`.
+        """
+        word, fingerprint = self.turn.word, self.inventory.fingerprint(self.day, self.rules.names())
+        arrived = None if whole else self._arrived(word, fingerprint)
+        if arrived is not None:
+            with changed_day(self.day, self.inventory, self.rules, arrived, self.lake) as changed:
+                if changed is not None:
+                    return self._write(*changed, fingerprint, now)
+        with derived_day(self.day, self.inventory, self.rules) as con:
+            return self._write(con, _ORDER, fingerprint, now)
+
+    def _arrived(self, word: Word, fingerprint: str) -> Arrivals | None:
+        """What the marts lack; None where nobody can tell, or where they are of other rules."""
+        rules = self.rules
+        same_rules = word.rules == rules.names() and word.book == rules.book.name
+        if not word.holds(_stamp(self.lake, self.day)) or not same_rules or word.fingerprint is None:
+            return None
+        far, was_far = ([each[:10] for each in of.split(" ")[1:]] for of in (fingerprint, word.fingerprint))
+        return between(self.lake, word.versions, self.inventory.versions) if far == was_far else None
+
+    def _write(
+        self, con: duckdb.DuckDBPyConnection, marts: Collection[str], fingerprint: str, now: datetime
+    ) -> list[Restatement]:
+        if Sealed.read(self.lake).holds(self.day):
             return []  # its marts stand, and may know more than our inventory did
-        restatement = compared(con, day, lake, rules.book.name, now)
-        _write_all(con, day, lake, fingerprint)
-    return [restatement] if restatement else []
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A turn at a day, and in its lock's file the word of who had the last one: what its marts were made from.
-
-    Only a word: without it, or where the marts are others by now, the day is derived.
-    """
-
-    handle: int
-
-    def tell(self, inventory: Inventory, rules: Rules, stamp: str | None) -> None:
-        """Leave word that the marts under `stamp` were made from `inventory` by `rules`."""
-        with suppress(OSError):
-            word = json.dumps({"versions": inventory.versions, "rules": rules.names(), "stamp": stamp}).encode()
-            os.ftruncate(self.handle, 0)
-            os.pwrite(self.handle, word, 0)
-
-    def has_seen(self, inventory: Inventory, rules: Rules, stamp: str | None) -> bool:
-        """Whether the marts, whose stamp this is, were made by `rules` from at least what `inventory` holds."""
-        try:
-            told = json.loads(os.pread(self.handle, _MOST_BYTES, 0))
-            same = stamp is not None and told["stamp"] == stamp and told["rules"] == list(rules.names())
-            versions = zip(told["versions"], inventory.versions, strict=True)
-            return same and bool(inventory.versions) and all(theirs >= ours for theirs, ours in versions)
-        except (OSError, ValueError, TypeError, KeyError):
-            return False
-
-
-@contextmanager
-def _turn(lake: Lake, day: date) -> Iterator[_Turn]:
-    """Wait until no other process derives `day`. Raises LakeNotWritable."""
-    path = lake.turn(day)
-    try:
-        path.parent.mkdir(exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
-    except OSError as error:
-        raise LakeNotWritable(f'cannot write "{path}": {error.strerror}: is the lake read-only?') from error
-    try:
-        with suppress(OSError):  # a file system without locks: the last writer stands, and the next look mends it
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield _Turn(handle)
-    finally:
-        os.close(handle)
+        restatement = compared(con, self.day, self.lake, self.rules.book.name, now)
+        if marts:
+            self.turn.leave(Word(is_writing=True))
+            _write_all(con, self.day, self.lake, fingerprint, marts)
+            self.has_written = True
+        names, stamp = self.rules.names(), _stamp(self.lake, self.day)
+        self.turn.leave(Word(stamp, fingerprint, self.inventory.versions, names, self.rules.book.name))
+        return [restatement] if restatement else []
 
 
 @contextmanager
@@ -186,8 +183,10 @@ def fresh(
         yield FreshMarts(lake, refreshed.restated)
 
 
-def _write_all(con: duckdb.DuckDBPyConnection, day: date, lake: Lake, fingerprint: str) -> None:
-    for name in _ORDER:
+def _write_all(
+    con: duckdb.DuckDBPyConnection, day: date, lake: Lake, fingerprint: str, marts: Collection[str] = _ORDER
+) -> None:
+    for name in marts:
         write_mart(con, name, day, lake.mart_file(name, day), fingerprint)
 
 

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -24,20 +25,25 @@ from support.lake_histories import History
 
 from llmcost.models.lake import MARTS
 from llmcost.models.prices import PriceBook
-from llmcost.sql import Warehouse, catalogue
+from llmcost.sql import Warehouse, catalogue, changed_day
 from llmcost.sql.files import EXPECTED, open_files
 from llmcost.sql.inventory import mart_days
 from llmcost.sql.session import window_session
 
 
 def differences(folder: Path, seed: int, steps: int) -> Iterator[tuple[History, list[str]]]:
-    """One history, checked at its end, and every third in its middle too: what differed, if anything."""
-    history = History(folder, seed)
+    """One history, checked at its end, and every third in its middle too: what differed, if anything.
+
+    Of every second, a refresh follows each step, and makes as little anew as it can, however small the day.
+    """
+    history = History(folder, seed, is_eager=seed % 2 == 0)
     middle = history.source.randrange(steps) if seed % 3 == 0 else steps - 1
-    for number in range(steps):
-        history.step()
-        if number in {middle, steps - 1}:
-            yield history, list(compared(history))
+    share = 1.0 if history.is_eager else changed_day.MOST_SHARE
+    with mock.patch.object(changed_day, "MOST_SHARE", share):
+        for number in range(steps):
+            history.step()
+            if number in {middle, steps - 1}:
+                yield history, list(compared(history))
 
 
 def compared(history: History) -> Iterator[str]:

@@ -12,7 +12,8 @@ from support.spans import NOON, call
 from llmcost.models.settings import Settings
 from llmcost.sql.derive import Rules
 from llmcost.sql.inventory import Inventory
-from llmcost.sql.materialise import _turn, dirty_days, refresh_days
+from llmcost.sql.materialise import dirty_days, refresh_days
+from llmcost.sql.turns import turn
 
 DAY = NOON.date()
 
@@ -35,7 +36,7 @@ def test_a_day_is_derived_by_one_at_a_time(tmp_path: Path) -> None:
     small = SmallLake(tmp_path / "lake")
     small.land(call("a", "llm", input=1000, output=0))
     reports = []
-    with _turn(small.lake, DAY):
+    with turn(small.lake, DAY):
         asking = [threading.Thread(target=lambda: reports.append(small.warehouse.refresh())) for _ in range(2)]
         for thread in asking:
             thread.start()

@@ -3,7 +3,7 @@
 -- call, the parent's calls too) says nothing more. A span above several runs speaks for none of them.
 -- A reported cost is compared with the calls' cost before any contract, which no library knows; a call of
 -- unknown cost counts as nothing, so that what is said of it shows here. Without a cost, the tokens are
--- compared, and the excess is priced at the run's own cost per token.
+-- compared, and the excess is priced at what a token of the calls below it costs.
 -- Up to 1% is rounding and explained: 0. Less than the calls is explained too: libraries leave calls out.
 -- A span that lasts beyond the day after its first call's is compared with nothing: not all calls below it are here.
 -- grain: one row per deciding span
@@ -58,6 +58,8 @@ measured as (
         min(costed.day) as day,
         coalesce(sum(costed.cost_usd), 0) as cost_usd,
         sum(costed.tokens) as tokens,
+        sum(costed.cost_usd) filter (costed.tokens > 0)
+        / nullif(sum(costed.tokens) filter (costed.cost_usd is not null), 0) as usd_per_token,
     from below
     inner join costed
         on below.call_sid = costed.call_sid
@@ -70,15 +72,6 @@ inner_ones as (
     from ancestry
     inner join measured
         on ancestry.ancestor_sid = measured.sid
-),
-
-rates as (
-    select
-        agent_run_id,
-        sum(cost_usd) / sum(tokens) as usd_per_token,
-    from costed
-    where cost_usd is not null and tokens > 0 and agent_run_id in (select agent_run_id from measured)
-    group by agent_run_id
 )
 
 select
@@ -92,8 +85,8 @@ select
                     then cast(reporting.reported_cost_usd - measured.cost_usd as decimal(38, 18))
                 when reporting.reported_cost_usd is not null then 0
                 when reporting.tokens > measured.tokens * 1.01
-                    then cast((reporting.tokens - measured.tokens) * rates.usd_per_token as decimal(38, 18))
-                when rates.usd_per_token is not null then 0
+                    then cast((reporting.tokens - measured.tokens) * measured.usd_per_token as decimal(38, 18))
+                when measured.usd_per_token is not null then 0
             end,
             9
         ) as decimal(18, 9)
@@ -101,8 +94,6 @@ select
 from reporting
 inner join measured
     on reporting.sid = measured.sid
-left join rates
-    on measured.agent_run_id = rates.agent_run_id
 anti join inner_ones
     on reporting.sid = inner_ones.sid
 where reporting.ended_at < measured.day + interval 2 day

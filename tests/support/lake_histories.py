@@ -22,6 +22,7 @@ from llmcost.models.settings import Deriving, Pricing, Settings, Upkeep
 from llmcost.sql import Warehouse, materialise
 
 from .lakes import NOW, SmallLake
+from .logs import LogOf, api_request
 from .spans import SpanOf, call
 
 DAYS = 4
@@ -46,10 +47,14 @@ class Killed(BaseException):
 
 @dataclass
 class History:
-    """One lake and what happened to it so far; the same seed, the same history."""
+    """One lake and what happened to it so far; the same seed, the same history.
+
+    With `is_eager` all days are refreshed after each step, as a server does: most of them in part only.
+    """
 
     folder: Path
     seed: int
+    is_eager: bool = False
     lake: SmallLake = field(init=False)
     steps: list[str] = field(default_factory=list)
 
@@ -58,6 +63,7 @@ class History:
         self.lake = SmallLake(self.folder / "lake")
         self._held: list[SpanOf] = []
         self._sent: list[tuple[SpanOf, ...]] = []
+        self._logged: list[tuple[LogOf, ...]] = []
         self._traces: list[str] = []
 
     @property
@@ -69,12 +75,14 @@ class History:
         """One more thing happens."""
         kinds: list[tuple[int, Callable[[], None]]] = [
             (6, self.work), (4, self.outcome), (1, self.score), (2, self.repeat), (2, self.held_back),
-            (1, self.prices), (1, self.settings), (3, self.refresh), (1, self.killed), (2, self.compacted),
-            (3, self.asked),
+            (1, self.logged), (1, self.prices), (1, self.settings), (3, self.refresh), (1, self.killed),
+            (2, self.compacted), (3, self.asked),
         ]  # fmt: skip
         (chosen,) = self.source.choices([kind for _, kind in kinds], [weight for weight, _ in kinds])
         self.steps.append(chosen.__name__)
         chosen()
+        if self.is_eager:
+            self.warehouse.refresh()
 
     @contextmanager
     def from_scratch(self) -> Iterator[Warehouse]:
@@ -121,6 +129,22 @@ class History:
         """An exporter sends a request again."""
         if self._sent:
             self.lake.land(*self.source.choice(self._sent))
+
+    def logged(self) -> None:
+        """A coding agent's log records, in a trace or without one; some are sent again."""
+        pick = self.source
+        if self._logged and pick.random() < 0.3:
+            self.lake.land_logs(*pick.choice(self._logged))
+            return
+        records = []
+        for _ in range(pick.choice((1, 2))):
+            counts = {"input_tokens": pick.randrange(1, 5000), "output_tokens": pick.randrange(500)}
+            trace = pick.choice((None, None, *self._traces[-2:]))
+            session = pick.choice((None, *(f"s{number}" for number in range(4))))
+            request = pick.choice((None, f"shared/{pick.randrange(3)}", f"logged {pick.random()}"))
+            records.append(api_request(request, session=session, trace=trace, at=self._moment(), attributes=counts))
+        self._logged.append(tuple(records))
+        self.lake.land_logs(*records)
 
     def outcome(self) -> None:
         """How some work ended, told now or days later, for the first time or revised."""
@@ -221,7 +245,10 @@ class History:
         spans = [SpanOf(trace, "root", "POST /chat", at=at, seconds=span, attributes=owner)]
         parent = "root"
         if pick.random() < 0.6:
-            agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": pick.choice(("solver", "porter"))}
+            agent: dict[str, Any] = {"gen_ai.operation.name": "invoke_agent"}
+            agent["gen_ai.agent.name"] = pick.choice(("solver", "porter"))
+            if pick.random() < 0.3:  # it claims more than its calls tell, or less
+                agent["gen_ai.usage.input_tokens"] = pick.randrange(20000)
             spans.append(SpanOf(trace, "agent", "invoke_agent", "root", at=at, seconds=span, attributes=agent))
             parent = "agent"
         for number in range(pick.choice((1, 1, 2, 3))):
@@ -231,7 +258,8 @@ class History:
             if pick.random() < 0.3:
                 usage["cache_read"] = pick.randrange(usage["input"])
             if pick.random() < 0.7:
-                usage["response_id"] = f"{trace}/{number}"
+                shared = pick.random() < 0.1
+                usage["response_id"] = f"shared/{pick.randrange(3)}" if shared else f"{trace}/{number}"
             failed = pick.random() < 0.1
             told: dict[str, Any] = {"parent": parent, "provider": provider, "at": when}
             spans.append(call(trace, f"call {number}", model, failed=failed, **told, **({} if failed else usage)))

@@ -1,7 +1,7 @@
 -- What one success really costs: everything spent on the work, its failures included, over what it achieved.
 -- A trace with several outcomes is counted in full under each; ledger_cost_usd splits it, so that it sums to the calls.
 -- grain: one row per outcome
--- reads: calls, trace_outcomes
+-- reads: calls, work_outcomes
 -- headline: cost_per_success_usd
 -- group_by: feature, customer_id, team, org, user_id, model, provider, agent_name, prompt_version, route, deployment, service_name, traffic_type, key_id, developer, agent_run_id, session_id, operation, service_tier
 with
@@ -21,23 +21,23 @@ work as (
 judged as (
     select
         work.*,
-        coalesce(trace_outcomes.outcome, '(none yet)') as outcome,
+        coalesce(work_outcomes.outcome, '(none yet)') as outcome,
         -- a case that is one work needs no look for its like
-        case when trace_outcomes.case_id <> work.work_id then trace_outcomes.case_id end as shared_case_id,
-        trace_outcomes.succeeded,
-        case when trace_outcomes.number_in_case = 1 then trace_outcomes.value_usd end as value_usd,
+        case when work_outcomes.case_id <> work.work_id then work_outcomes.case_id end as shared_case_id,
+        work_outcomes.succeeded,
+        case when work_outcomes.number_in_case = 1 then work_outcomes.value_usd end as value_usd,
         case
-            when coalesce(trace_outcomes.outcomes_of_trace, 1) = 1 then work.cost_usd
-            when trace_outcomes.number_in_trace > 1
-                then trunc(work.cost_usd * 1000000000 / trace_outcomes.outcomes_of_trace)::decimal(18, 0) * 0.000000001
+            when coalesce(work_outcomes.outcomes_of_trace, 1) = 1 then work.cost_usd
+            when work_outcomes.number_in_trace > 1
+                then trunc(work.cost_usd * 1000000000 / work_outcomes.outcomes_of_trace)::decimal(18, 0) * 0.000000001
             else
                 work.cost_usd
-                - trunc(work.cost_usd * 1000000000 / trace_outcomes.outcomes_of_trace)::decimal(18, 0)
-                * 0.000000001 * (trace_outcomes.outcomes_of_trace - 1)
+                - trunc(work.cost_usd * 1000000000 / work_outcomes.outcomes_of_trace)::decimal(18, 0)
+                * 0.000000001 * (work_outcomes.outcomes_of_trace - 1)
         end as ledger_cost_usd,
     from work
-    left join trace_outcomes
-        on work.work_id = trace_outcomes.work_id
+    left join work_outcomes
+        on work.work_id = work_outcomes.work_id
 )
 
 select

@@ -2,7 +2,7 @@
 -- The version before is the one of the same feature that was first seen before it in the window; the change is against
 -- what a request cost under it over the whole window, also where rows are by day or hour.
 -- grain: one row per feature and prompt version
--- reads: calls, trace_outcomes
+-- reads: calls, work_outcomes
 -- group_by: agent_name, model, provider, customer_id, team, org, user_id, key_id, developer, route, session_id, agent_run_id, deployment, service_name, traffic_type, operation, service_tier
 with
 
@@ -63,13 +63,13 @@ judged as (
         work.feature,
         {% for name in group_by %}work.{{ name }},{% endfor %}
         work.prompt_version,
-        count(distinct trace_outcomes.outcome || ' ' || trace_outcomes.case_id) as verdicts,
-        count(distinct trace_outcomes.outcome || ' ' || trace_outcomes.case_id) filter (trace_outcomes.succeeded)
+        count(distinct work_outcomes.outcome || ' ' || work_outcomes.case_id) as verdicts,
+        count(distinct work_outcomes.outcome || ' ' || work_outcomes.case_id) filter (work_outcomes.succeeded)
             as successes,
     from work
-    inner join trace_outcomes
-        on work.work_id = trace_outcomes.work_id
-    where trace_outcomes.succeeded is not null
+    inner join work_outcomes
+        on work.work_id = work_outcomes.work_id
+    where work_outcomes.succeeded is not null
     group by all
 )
 

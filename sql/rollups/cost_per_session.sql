@@ -1,6 +1,6 @@
 -- What each session or conversation costs, how long it lasted, and how it ended.
 -- grain: one row per session
--- reads: calls, trace_outcomes
+-- reads: calls, work_outcomes
 -- group_by: feature, customer_id, team, org, user_id, key_id, developer, route, agent_name, agent_run_id, prompt_version, deployment, service_name, traffic_type, provider, model, operation, service_tier
 with
 
@@ -31,15 +31,15 @@ sessions as (
 verdicts as (
     select
         sessions.session_id,
-        trace_outcomes.outcome,
-        trace_outcomes.succeeded,
+        work_outcomes.outcome,
+        work_outcomes.succeeded,
     from sessions
-    inner join trace_outcomes
-        on sessions.work_id = trace_outcomes.work_id
+    inner join work_outcomes
+        on sessions.work_id = work_outcomes.work_id
     qualify
         row_number() over (
-            partition by sessions.session_id, trace_outcomes.outcome
-            order by trace_outcomes.observed_at desc, trace_outcomes.succeeded desc nulls last
+            partition by sessions.session_id, work_outcomes.outcome
+            order by work_outcomes.observed_at desc, work_outcomes.succeeded desc nulls last
         ) = 1
 ),
 

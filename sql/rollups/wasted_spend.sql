@@ -2,7 +2,7 @@
 -- Work is judged whole, retries and judges included. Outcomes overrule evaluations; work some of whose verdicts are
 -- good and some bad is mixed, and in neither.
 -- grain: one row, or one per dimension asked for
--- reads: calls, trace_outcomes, trace_evals
+-- reads: calls, work_outcomes, trace_evals
 -- group_by: feature, route, customer_id, team, org, user_id, key_id, developer, agent_name, agent_run_id, session_id, prompt_version, deployment, service_name, traffic_type, provider, model, operation, service_tier
 with
 
@@ -11,7 +11,7 @@ outcomes_told as (
         work_id,
         bool_and(succeeded) as all_good,
         bool_or(succeeded) as any_good,
-    from trace_outcomes
+    from work_outcomes
     where succeeded is not null
     group by work_id
 ),

@@ -6,6 +6,7 @@ in the Delta logs and its marts bear the fingerprint that deriving them would, s
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -80,15 +81,29 @@ class BenchLake:
             day = self.day(number)
             path = self.lake.table("spans") / f"day={day}" / f"copy-{number}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
-            columns = pq.read_schema(self._base).names
-            _copy(f"select {_shifted(columns)} from read_parquet('{self._base}')", number, path)
-            rows = pq.read_metadata(path).num_rows
-            begin = datetime.combine(day, datetime.min.time(), UTC)
-            file = LandedFile(
-                path, day, rows, path.stat().st_size, begin, begin + timedelta(days=1), dict.fromkeys(TELLING, 1)
-            )
-            self._spans.commit([file], receiver_id="bench", number=number + 1)
+            _copy(f"select {_shifted(self._columns)} from read_parquet('{self._base}')", number, path)
+            self._commit(path, day)
             self._days += 1
+
+    def land_late(self, spans: int) -> None:
+        """So many more spans of the last day, of traces of their own, as a second of traffic brings them."""
+        day = self.day(self._days - 1)
+        path = self.lake.table("spans") / f"day={day}" / f"late-{uuid.uuid4()}.parquet"
+        last = f"(from read_parquet('{self._base}') order by started_at desc limit {spans})"
+        shifted = _shifted(self._columns).replace("|| $n", f"|| '{path.stem}'")
+        _copy(f"select {shifted} from {last}", self._days - 1, path)
+        self._commit(path, day)
+
+    @property
+    def _columns(self) -> list[str]:
+        return list(pq.read_schema(self._base).names)
+
+    def _commit(self, path: Path, day: date) -> None:
+        rows, begin = pq.read_metadata(path).num_rows, datetime.combine(day, datetime.min.time(), UTC)
+        file = LandedFile(
+            path, day, rows, path.stat().st_size, begin, begin + timedelta(days=1), dict.fromkeys(TELLING, 1)
+        )
+        self._spans.commit([file], receiver_id="bench", number=self._spans.landed_number("bench") + 1)
 
     def grow(self, days: int) -> None:
         """More days, derived: the first by the program, the others as copies of its marts."""

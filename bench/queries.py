@@ -4,10 +4,9 @@
     python bench/queries.py --growth 1 10 50
 
 The first asks rollups over all days of a lake (whole question: looking for changed days, the rows, the coverage),
-then the bare SQL of the rollup and hand-written DuckDB, Polars and chdb in turn, medians of --rounds. Then a day of
-new spans lands, and each question is asked once more: what a dirty day costs. It also says, by DuckDB's own profile,
-which files a question over 7 of the days opens. The second lets a lake grow and refreshes a new day at each
-size.
+then the bare SQL of the rollup and hand-written DuckDB, Polars and chdb in turn, medians of --rounds. Then the last
+day has to be derived anew, and some spans land on it: what a dirty day costs. It also says, by DuckDB's own profile,
+which files a question over 7 of the days opens. The second lets a lake grow and refreshes a new day at each size.
 """
 
 from __future__ import annotations
@@ -33,6 +32,8 @@ from llmcost.sql import catalogue
 from llmcost.sql.inventory import mart_days
 from llmcost.sql.session import window_session
 
+LATE = 1000
+"""Spans, about a second's at 40 million a day."""
 CALLS, OUTCOMES = "calls/*/calls.parquet", "outcomes/*/outcomes.parquet"
 BY_HAND = {
     "cost-per-user-day": f"""
@@ -165,12 +166,17 @@ def _scans(node: Any) -> Iterator[tuple[str, int]]:
 
 
 def dirty(lake: BenchLake) -> None:
-    """Each question once with a day that has changed since."""
+    """Each question once with its last day lost, and once with spans that landed on it since."""
     for name in BY_HAND:
+        ask = lambda name=name: lake.warehouse.ask(name, since="365d")  # noqa: E731
         lake.lake.mart_file("calls", mart_days(lake.lake, "calls")[-1]).unlink()
-        wall, cpu = _timed(lambda name=name: lake.warehouse.ask(name, since="365d"))
+        whole, cpu_whole = _timed(ask)
+        lake.land_late(LATE)
+        late, cpu_late = _timed(ask)
         print(
-            f"{name:20} with one of its days changed ({lake.spans_a_day:,} spans): {wall:.2f}/{cpu:.2f}", flush=True
+            f"{name:20} with a day of {lake.spans_a_day:,} spans to derive {whole:6.2f}/{cpu_whole:.2f}"
+            f"   with {LATE:,} more on it {late:6.2f}/{cpu_late:.2f}",
+            flush=True,
         )
 
 

@@ -178,7 +178,7 @@ def _put_together(con: duckdb.DuckDBPyConnection, day: date) -> None:
             create view {name} as
             select * from stood_{name} where {_KEPT}
             union all by name
-            select * from derived_{name} where day = date '{day}'
+            select * from derived_{name} where day = date '{day}' and not ({_KEPT})
         """)
     # Of a run that claims something all traces are derived again, or none.
     con.execute(f"""

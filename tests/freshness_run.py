@@ -1,6 +1,7 @@
 """How soon an outcome is in the answer, and how long answers take, while the server lands and derives.
 
     python tests/freshness_run.py --minutes 2 --readers 10 --probes 40
+    python tests/freshness_run.py --already 300000       # late on a long day
 
 A sender keeps a steady load of agents' calls and their outcomes. Probes: a call, and once it is in, its outcome;
 from the OK of that until cost-per-outcome counts it. First without readers, then with them: processes that ask
@@ -42,6 +43,7 @@ from llmcost.sql.answers import Answer
 
 ROLLUPS = ("cost-per-outcome", "cost-per-feature", "cost-per-agent-run")
 PATIENCE_SECONDS = 180
+FILLED_AT_ONCE = 1000
 
 
 @dataclass
@@ -82,6 +84,18 @@ def load(ids: Sequence[str], source: random.Random, at_ns: int) -> bytes:
         spans += [SpanOf(word, "agent", "invoke_agent", at=datetime.now(UTC), attributes=run)]
         spans += [work(word, f"load-{source.randrange(8)}"), *([verdict(word)] if number % 4 else [])]
     return request(spans)
+
+
+def fill(server: Server, calls: int) -> int:
+    """Send so many calls as fast as they are taken, and derive them; how many it were."""
+    source = random.Random(0)  # noqa: S311  (a load)
+    for begin in range(0, calls, FILLED_AT_ONCE):
+        words = [f"already {number}" for number in range(begin, min(begin + FILLED_AT_ONCE, calls))]
+        server.send(load(words, source, 0))
+    if calls:
+        server.wait_until_landed()
+        Warehouse(server.lake, Settings()).refresh()
+    return calls
 
 
 def problem(answer: Answer) -> str | None:
@@ -169,10 +183,12 @@ def main() -> int:
     parser.add_argument("--readers", type=int, default=0, help="reader processes of a second phase")
     parser.add_argument("--probes", type=int, default=40, help="probes; beside readers, at most")
     parser.add_argument("--per-second", type=float, default=100, help="calls sent a second")
+    parser.add_argument("--already", type=int, default=0, help="calls of the day that were there before, and derived")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     with tempfile.TemporaryDirectory() as folder, Server(Path(folder) / "lake", keeper=True) as server:
         soak, done = Soak(server.lake), threading.Event()
+        soak.acknowledged += fill(server, options.already)
         pace = {"per_second": options.per_second, "days": 1, "seed": 1, "done": done, "body": load}
         sender = threading.Thread(target=soak.send, args=(server.port,), kwargs=pace, daemon=True)
         sender.start()

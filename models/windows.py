@@ -15,6 +15,7 @@ from .errors import UsageError
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _RELATIVE = re.compile(r"(\d{1,6})\s*([mhdw])")
+_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _ACCEPTED = (
     "accepted are 90m, 24h, 7d, 4w, today, yesterday, a date (2026-11-22) "
     "or a time (2026-11-22T14:00, with Z or +02:00 for another zone)"
@@ -126,3 +127,26 @@ def window(since: str, until: str | None, *, now: datetime, tz: ZoneInfo) -> Win
     """
     end = instant(until, now=now, tz=tz) if until else now
     return Window(instant(since, now=now, tz=tz), end)
+
+
+def month(text: str, *, now: datetime, tz: ZoneInfo) -> Window:
+    """A calendar month of `tz`, half-open: 2026-10, or `last` and `this` as seen from `now`.
+
+    >>> found = month("2026-10", now=datetime(2026, 11, 22, tzinfo=UTC), tz=zone("Europe/Berlin"))
+    >>> found.since.isoformat(), found.until.isoformat()
+    ('2026-09-30T22:00:00+00:00', '2026-10-31T23:00:00+00:00')
+    """
+    here = now.astimezone(tz)
+    word = text.strip().lower()
+    if word in ("last", "this"):
+        back = 1 if word == "last" else 0
+        year, number = divmod(here.year * 12 + here.month - 1 - back, 12)
+    elif match := _MONTH.fullmatch(word):
+        year, number = int(match[1]), int(match[2]) - 1
+    else:
+        raise UsageError(f'cannot read the month "{text}": accepted are 2026-10, last and this')
+    if not 1 <= year < 9999:
+        raise UsageError(f'there are no calls in the month "{text}": accepted are 2026-10, last and this')
+    first = datetime(year, number + 1, 1, tzinfo=tz)
+    after = datetime(year + (number + 1) // 12, (number + 1) % 12 + 1, 1, tzinfo=tz)
+    return Window(first.astimezone(UTC), after.astimezone(UTC))

@@ -26,14 +26,38 @@ EXPECTED: Mapping[str, pa.Schema] = {
             ("until", pa.date32()),
             ("revenue_usd", pa.decimal128(18, 9)),
         ]
-    )
+    ),
+    "cost_centers": pa.schema(
+        [
+            ("team", pa.string()),
+            ("customer_id", pa.string()),
+            ("feature", pa.string()),
+            ("since", pa.date32()),
+            ("until", pa.date32()),
+            ("cost_center", pa.string()),
+        ]
+    ),
+    "shared_weights": pa.schema([("owner", pa.string()), ("weight", pa.decimal128(18, 9))]),
 }
-"""Files that rollups of ours read: their columns. Where there is none, the relation has no rows."""
+"""Files that questions of ours read: their columns. Where there is none, the relation has no rows."""
 
 _IMPOSSIBLE = {
-    "revenue": "customer_id is null or revenue_usd is null or since is null or until is null or until <= since"
+    "revenue": (
+        "customer_id is null or revenue_usd is null or since is null or until is null or until <= since",
+        "each column needs a value, and since comes before until",
+    ),
+    "cost_centers": (
+        "cost_center is null or until <= since",
+        "cost_center needs a value, and since comes before until",
+    ),
+    "shared_weights": (
+        "owner is null or weight is null or weight < 0",
+        "each column needs a value, and no weight is below 0",
+    ),
 }
+"""Of each of these files: rows that cannot be meant, and what to say of them."""
 _MONEY = "DECIMAL(18,9)"
+_EXPECTED_TYPES = {pa.string(): "VARCHAR", pa.date32(): "DATE", pa.decimal128(18, 9): _MONEY}
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _NO_NAME = re.compile(r"[\d\s.,:/+\-$€£%TZ]*")
 
@@ -192,22 +216,21 @@ def _types(name: str, path: Path, columns: Sequence[str]) -> dict[str, str]:
         elif column.lower().endswith("_usd"):
             types[column] = _MONEY
     if expected := EXPECTED.get(name):
+        spelled = {column.lower(): column for column in columns}
         for field in expected:
-            if field.name not in (column.lower() for column in columns):
+            if field.name not in spelled:
                 raise UsageError(
                     f'cannot read "{path}": it has no column "{field.name}": needed are {", ".join(expected.names)}'
                 )
-            if pa.types.is_date(field.type):
-                types[field.name] = "DATE"
+            types[spelled[field.name]] = _EXPECTED_TYPES[field.type]
     return types
 
 
 def _check_rows(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
     columns = EXPECTED[name].names
+    impossible, must = _IMPOSSIBLE[name]
     numbered = f'select row_number() over () as number, {", ".join(columns)} from "{name}"'
-    query = f"select * from ({numbered}) where {_IMPOSSIBLE[name]} order by number limit 1"
+    query = f"select * from ({numbered}) where {impossible} order by number limit 1"
     if found := con.execute(query).fetchone():
         said = ", ".join(f"{column} {value}" for column, value in zip(columns, found[1:], strict=True))
-        raise UsageError(
-            f'cannot read "{path}": row {found[0]} ({said}): each column needs a value, and since comes before until'
-        )
+        raise UsageError(f'cannot read "{path}": row {found[0]} ({said}): {must}')

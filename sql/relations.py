@@ -17,6 +17,7 @@ from ..models.errors import UsageError
 
 AUDITS = Path(__file__).with_name("audits")
 CHAIN = Path(__file__).with_name("chain")
+CHARGEBACK = Path(__file__).with_name("chargeback")
 DRIVERS = Path(__file__).with_name("drivers")
 ROLLUPS = Path(__file__).with_name("rollups")
 VIEWS = Path(__file__).with_name("views")

@@ -24,6 +24,7 @@ from ..models.schema import DIMENSIONS
 from ..models.settings import Settings
 from ..models.settings import load as load_settings
 from ..models.windows import Window, window, zone
+from ..models.windows import month as month_window
 from . import catalogue, coverage
 from .answers import (
     Answer,
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 
     from .cost_change import CostChange
     from .retention import Remove, Retained
+    from .shared_cost import Key
+    from .statements import Statements
 
 
 class Warehouse:
@@ -187,6 +190,37 @@ class Warehouse:
             where=where,
             progress=progress,
         )
+
+    def statements(
+        self,
+        month: str = "last",
+        *,
+        by: str = "team",
+        split_shared: Key | None = None,
+        shared_features: Sequence[str] = (),
+        split_unattributed: bool = False,
+        tz: str = "UTC",
+        progress: Progress | None = None,
+    ) -> Statements:
+        """A statement for each owner of a calendar month of `tz`: what it used, and its part of shared cost.
+
+        `by` is a dimension or cost_center, which the lake's rollups/cost_centers.csv maps work to. The cost of
+        `shared_features`, and with `split_unattributed` of work without an owner, is split by `split_shared`: even,
+        cost, calls, tokens or weights (the lake's rollups/shared_weights.csv). Without a key it stands apart. All
+        statements sum to the ledger. Raises UsageError for what cannot be asked.
+        """
+        from .statements import Question, answer  # noqa: PLC0415  (imports what only this question needs)
+
+        zoned = zone(tz)
+        asked = month_window(month, now=self._now(), tz=zoned)
+        named = asked.since.astimezone(zoned).strftime("%Y-%m")
+        question = Question(named, asked, zoned, by, split_shared, tuple(shared_features), split_unattributed)
+
+        def over(con: duckdb.DuckDBPyConnection, seen: Seen) -> Statements:
+            covered = coverage.of_window(con, seen.lake, seen.days, asked, whole=True)
+            return answer(con, self.lake, question, covered, seen.restated)
+
+        return self._asking.window(over, asked, tz=tz, progress=progress, wanted=("calls",))
 
     def refresh(
         self, *, since: str | None = None, until: str | None = None, progress: Progress | None = None

@@ -24,6 +24,7 @@ from . import (
     rollup,
     serve,
     sql,
+    statement,
     tokens,
     trace,
     vacuum,
@@ -62,6 +63,7 @@ app.command()(serve.serve)
 app.command()(connect.connect)
 app.command()(rollup.rollup)
 app.command()(why.why)
+app.command()(statement.statement)
 app.command()(trace.trace)
 app.command()(sql.sql)
 app.command()(bi.bi)

@@ -206,3 +206,10 @@ def _context(key: PriceKey) -> dict[str, str]:
     if tier:
         context |= {"service_tier": tier} | ({"speed": "fast"} if tier == "fast" else {})
     return context
+
+
+def provider_names() -> dict[str, str]:
+    """The names of the list's providers by their ids, such as aws: AWS Bedrock."""
+    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415  (slow to load, and few questions need it)
+
+    return {provider.id: provider.name for provider in get_snapshot().providers}

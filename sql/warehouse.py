@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import duckdb
 import pyarrow as pa
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from .cost_change import CostChange
+    from .focus import BilledCost, FocusExport
     from .retention import Remove, Retained
     from .shared_cost import Key
     from .statements import Statements
@@ -221,6 +222,38 @@ class Warehouse:
             return answer(con, self.lake, question, covered, seen.restated)
 
         return self._asking.window(over, asked, tz=tz, progress=progress, wanted=("calls",))
+
+    def focus(
+        self,
+        *,
+        since: str = "7d",
+        until: str | None = None,
+        by: Literal["day", "hour"] = "day",
+        dimensions: Sequence[str] | None = None,
+        sub_account: str = "team",
+        billing_account: str | None = None,
+        billed_cost: BilledCost = "zero",
+        where: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> FocusExport:
+        """The calls of [since, until) as charges in FOCUS 1.4, by owner, model and kind of token; days are UTC.
+
+        `dimensions` are what rows are split by, each a custom column and a tag; `sub_account` is the dimension that
+        FOCUS' sub account holds. EffectiveCost sums to the ledger; BilledCost is 0, or with `billed_cost` "booked"
+        the same. Calls of unknown cost are counted apart. Raises UsageError for what cannot be asked.
+        """
+        from .focus import DEFAULT_DIMENSIONS, Question, answer  # noqa: PLC0415  (imports what only this needs)
+
+        asked = window(since, until, now=self._now(), tz=zone("UTC"))
+        split = tuple(dict.fromkeys(DEFAULT_DIMENSIONS if dimensions is None else dimensions))
+        question = Question(asked, by, split, sub_account, billing_account, billed_cost)
+
+        def over(con: duckdb.DuckDBPyConnection, seen: Seen) -> FocusExport:
+            covered = coverage.of_window(con, seen.lake, seen.days, asked, whole=not where)
+            return answer(con, question, covered, seen.restated)
+
+        reads = ("calls", "model_rates")
+        return self._asking.window(over, asked, where=where, progress=progress, reads=reads, wanted=("calls",))
 
     def refresh(
         self, *, since: str | None = None, until: str | None = None, progress: Progress | None = None

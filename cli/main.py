@@ -17,6 +17,7 @@ from . import (
     connect,
     demo,
     doctor,
+    focus,
     outcomes,
     prices,
     refresh,
@@ -64,6 +65,7 @@ app.command()(connect.connect)
 app.command()(rollup.rollup)
 app.command()(why.why)
 app.command()(statement.statement)
+app.command()(focus.focus)
 app.command()(trace.trace)
 app.command()(sql.sql)
 app.command()(bi.bi)

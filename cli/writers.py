@@ -126,16 +126,16 @@ def write_whole(path: Path, content: bytes) -> None:
 def _csv(table: pa.Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(_csv_cell, table.column_names))
+    writer.writerow(map(csv_cell, table.column_names))
     for row in _rows(table):
-        writer.writerow([_csv_cell(value) for value in row.values()])
+        writer.writerow([csv_cell(value) for value in row.values()])
     return text.getvalue()
 
 
-def _csv_cell(value: object) -> object:
+def csv_cell(value: object) -> object:
     """One cell; text that a spreadsheet would run as a formula gets a leading apostrophe.
 
-    >>> _csv_cell("=1+1"), _csv_cell("refund-bot"), _csv_cell(Decimal("-0.5")), _csv_cell(None)
+    >>> csv_cell("=1+1"), csv_cell("refund-bot"), csv_cell(Decimal("-0.5")), csv_cell(None)
     ("'=1+1", 'refund-bot', '-0.5', '')
     """
     if isinstance(value, str) and value.startswith(_FORMULA_STARTS):

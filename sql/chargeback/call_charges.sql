@@ -5,29 +5,47 @@
 -- reads: charged_calls, token_kinds
 with
 
-sides as (
+weighed as (
     select
         call,
         is_output,
         sum(weight) as weight,
-        min(quantity) >= 0 and min(weight) >= 0 as fits,
+        min(weight) >= 0 as fits,
     from token_kinds
     group by call, is_output
 ),
 
+sides as (
+    select
+        call,
+        false as is_output,
+        is_divided,
+        sent_quantity as quantity,
+        input_quantity >= 0 as fits,
+        cost_nano - output_nano as side_nano,
+    from charged_calls
+
+    union all
+
+    select
+        call,
+        true as is_output,
+        is_divided,
+        generated_quantity as quantity,
+        output_quantity >= 0 as fits,
+        output_nano as side_nano,
+    from charged_calls
+),
+
 priced_sides as (
     select
-        sides.*,
-        charged_calls.is_divided,
-        case when sides.is_output then charged_calls.generated_quantity else charged_calls.sent_quantity end
-            as quantity,
-        case
-            when sides.is_output then charged_calls.output_nano
-            else charged_calls.cost_nano - charged_calls.output_nano
-        end as side_nano,
+        sides.* exclude (fits),
+        sides.fits and coalesce(weighed.fits, true) as fits,
+        coalesce(weighed.weight, 0) as weight,
     from sides
-    inner join charged_calls
-        on sides.call = charged_calls.call
+    left join weighed
+        on sides.call = weighed.call
+        and sides.is_output = weighed.is_output
 ),
 
 judged_sides as (
@@ -54,9 +72,7 @@ apart as (
     inner join judged_sides
         on token_kinds.call = judged_sides.call
         and token_kinds.is_output = judged_sides.is_output
-    where
-        judged_sides.is_apart
-        and case when token_kinds.kind = 'request' then token_kinds.weight > 0 else token_kinds.quantity > 0 end
+    where judged_sides.is_apart
 ),
 
 whole as (

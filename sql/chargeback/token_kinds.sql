@@ -1,5 +1,5 @@
 -- What each charged call used of each kind of token, and what one token of the kind costs by the list.
--- grain: one row per (call, kind), also where the quantity is 0
+-- grain: one row per (call, kind) that was used; request is one where the list has a price for it
 -- reads: charged_calls, model_rates
 with
 
@@ -93,6 +93,18 @@ used as (
         end as rate,
     from rated
     cross join kinds
+    where
+        case kinds.kind
+            when 'request' then rated.request_rate > 0
+            when 'input' then rated.input_quantity > 0
+            when 'cache_read' then rated.cache_read_quantity > 0
+            when 'cache_write_5m' then rated.cache_write_5m_quantity > 0
+            when 'cache_write_1h' then rated.cache_write_1h_quantity > 0
+            when 'audio_input' then rated.audio_input_quantity > 0
+            when 'output' then rated.output_quantity > 0
+            when 'reasoning' then rated.reasoning_quantity > 0
+            when 'audio_output' then rated.audio_output_quantity > 0
+        end
 )
 
 select

@@ -125,6 +125,8 @@ def lines_of(statements: Statements) -> tuple[str, ...]:
             f"no price known for {coverage.unpriced_calls:,} calls with {coverage.unpriced_tokens:,} tokens: "
             "they are in no cost above"
         )
+    if coverage.newest_span_at:
+        lines.append(f"newest call {figures.moment(coverage.newest_span_at)}")
     return (*lines, *statements.notes)
 
 

@@ -41,7 +41,10 @@ def pages(statements: Statements) -> dict[str, bytes]:
     }
     listed = [{"file": file_of(each), "name": named(each), "statement": each} for each in shown]
     index = environment.get_template("statements.html.j2").render(
-        told, listed=listed, notes=lines_of(statements), coverage=statements.coverage
+        told,
+        listed=listed,
+        notes=[line for line in lines_of(statements) if line != told["check"]],
+        coverage=statements.coverage,
     )
     found = {"index.html": index.encode()}
     page = environment.get_template("statement.html.j2")

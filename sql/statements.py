@@ -177,27 +177,19 @@ def answer(
     apart: list[Statement] = []
     for feature in [*dict.fromkeys(question.shared_features), None]:
         usage = usages.get((None, feature))
-        if usage is None:
-            if feature is not None:
-                notes.append(f'no call of this month is of the shared feature "{feature}"')
-            continue
         is_shared = feature is not None or question.split_unattributed
-        parts = None
-        if question.key and is_shared and usage.cost_usd is not None:
-            parts = split(usage.cost_usd, given)
-            if parts is None:
-                notes.append(f"{_pool_name(feature)} is not split: no owner has a weight by {question.key}")
+        if usage is None:
+            notes += [] if feature is None else [f'no call of this month is of the shared feature "{feature}"']
+            continue
+        parts = _parts(feature, usage, given) if question.key and is_shared else []
         if is_shared:
-            pools.append(Pool(feature, usage, is_split=parts is not None))
-            notes += _unpriced(feature, usage)
-        if parts is None:
+            pools.append(Pool(feature, usage, is_split=bool(parts)))
+            notes += _pool_notes(pools[-1], question)
+        if not parts:
             kind: Literal["shared", "unattributed"] = "unattributed" if feature is None else "shared"
             apart.append(Statement(kind, feature, usage, lines=tuple(lines[None, feature])))
-        else:
-            whole = sum(given.values())
-            for owner, cost in parts.items():
-                if given[owner]:
-                    shares[owner].append(Share(feature, cost, float(100 * given[owner] / whole)))
+        for owner, share in parts:
+            shares[owner].append(share)
     owned = [
         Statement("owner", owner, usages.get((owner, None), Usage()), tuple(shares[owner]), tuple(lines[owner, None]))
         for owner in sorted({*owners, *shares})
@@ -278,13 +270,29 @@ def _unmapped(con: duckdb.DuckDBPyConnection) -> list[str]:
     return said + ([f"nor for {sum(row['calls'] for row in rest):,} calls of other work"] if rest else [])
 
 
-def _unpriced(feature: str | None, usage: Usage) -> list[str]:
-    if not usage.unpriced_calls:
+def _parts(feature: str | None, usage: Usage, weights: Mapping[str, Fraction]) -> list[tuple[str, Share]]:
+    """Who has which part of a pool; nobody of one whose cost is unknown, or where nobody has a weight."""
+    if usage.cost_usd is None:
         return []
+    whole = sum(weights.values(), Fraction(0))
     return [
-        f"of {_pool_name(feature)} {usage.unpriced_calls:,} calls with {usage.unpriced_tokens:,} tokens have "
-        "no known price: they are in nobody's part"
+        (owner, Share(feature, cost, float(100 * weights[owner] / whole)))
+        for owner, cost in (split(usage.cost_usd, weights) or {}).items()
+        if weights[owner]
     ]
+
+
+def _pool_notes(pool: Pool, question: Question) -> list[str]:
+    """That a pool was not split though it was asked for, and what of it has no known price."""
+    name, usage, notes = _pool_name(pool.feature), pool.usage, []
+    if question.key and not pool.is_split and usage.cost_usd is not None:
+        notes.append(f"{name} is not split: no owner has a weight by {question.key}")
+    if usage.unpriced_calls:
+        notes.append(
+            f"of {name} {usage.unpriced_calls:,} calls with {usage.unpriced_tokens:,} tokens have no known price: "
+            "they are in nobody's part"
+        )
+    return notes
 
 
 def _pool_name(feature: str | None) -> str:

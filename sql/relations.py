@@ -20,6 +20,7 @@ CHAIN = Path(__file__).with_name("chain")
 CHARGEBACK = Path(__file__).with_name("chargeback")
 DRIVERS = Path(__file__).with_name("drivers")
 ROLLUPS = Path(__file__).with_name("rollups")
+SIDES = Path(__file__).with_name("sides")
 VIEWS = Path(__file__).with_name("views")
 
 _COLUMN = re.compile(r"(?:^|[ .)])([a-z_][a-z0-9_]*),?\s+--\s+(.+)$")

@@ -43,6 +43,7 @@ from .compare import compared, earlier_window
 from .database import connect, reason, rows
 from .derive import Rules
 from .files import mentioned, open_files
+from .gate_answer import DEFAULT_LIMITS, Limits
 from .inventory import Inventory, ask_current, mart_days
 from .materialise import Refreshed, refresh_days
 from .questions import Progress, RollupOptions
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
     from .cost_change import CostChange
     from .focus import BilledCost, FocusExport
+    from .gate_answer import GateReport
     from .retention import Remove, Retained
     from .shared_cost import Key
     from .statements import Statements
@@ -254,6 +256,45 @@ class Warehouse:
 
         reads = ("calls", "model_rates")
         return self._asking.window(over, asked, where=where, progress=progress, reads=reads, wanted=("calls",))
+
+    def gate(
+        self,
+        baseline: Mapping[str, str],
+        candidate: Mapping[str, str],
+        *,
+        since: str = "7d",
+        until: str | None = None,
+        where: Mapping[str, str] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        confidence: float = 0.95,
+        evaluator: str | None = None,
+        outcome: str | None = None,
+        tz: str = "UTC",
+        progress: Progress | None = None,
+    ) -> GateReport:
+        """Whether the calls that have what `candidate` says may replace those that have what `baseline` says.
+
+        Both are dimensions and the value of each; `limits` how much worse the candidate may be. The evaluator and
+        the outcome are those told most unless named. Raises UsageError for what cannot be asked.
+        """
+        from .gate import asked, judge  # noqa: PLC0415
+
+        question = asked(
+            baseline,
+            candidate,
+            window(since, until, now=self._now(), tz=zone(tz)),
+            limits=limits,
+            confidence=confidence,
+            evaluator=evaluator,
+            outcome=outcome,
+        )
+        return self._asking.window(
+            lambda con, seen: judge(con, question, seen.restated),
+            question.window,
+            tz=tz,
+            where=where,
+            progress=progress,
+        )
 
     def refresh(
         self, *, since: str | None = None, until: str | None = None, progress: Progress | None = None

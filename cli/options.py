@@ -83,8 +83,8 @@ def open_warehouse(lake: Path | None, config: Path | None) -> Warehouse:
     return Warehouse(settings.lake, settings)
 
 
-def parse_where(conditions: Sequence[str]) -> dict[str, str]:
-    """Read repeated `--where DIM=VALUE`.
+def parse_where(conditions: Sequence[str], option: str = "--where") -> dict[str, str]:
+    """Read repeated `--where DIM=VALUE`, or another `option` that is written so.
 
     >>> parse_where(["feature=refund-bot", "team=a=b"])
     {'feature': 'refund-bot', 'team': 'a=b'}
@@ -95,8 +95,10 @@ def parse_where(conditions: Sequence[str]) -> dict[str, str]:
         name = name.strip()
         if not equals or not name:
             raise UsageError(
-                f'cannot read --where "{condition}": write DIM=VALUE, such as --where feature=refund-bot'
+                f'cannot read {option} "{condition}": write DIM=VALUE, such as {option} feature=refund-bot'
             )
         if parsed.setdefault(name, value) != value:
-            raise UsageError(f'--where names "{name}" twice, as "{parsed[name]}" and as "{value}": ask once for each')
+            raise UsageError(
+                f'{option} names "{name}" twice, as "{parsed[name]}" and as "{value}": ask once for each'
+            )
     return parsed

@@ -18,6 +18,7 @@ from . import (
     demo,
     doctor,
     focus,
+    gate,
     outcomes,
     prices,
     refresh,
@@ -45,9 +46,10 @@ Examples:
 \b
 Exit codes:
   0  done
-  1  doctor found a failure, an audit an offender, the demo's bill is wrong, or the program has a bug
+  1  doctor found a failure, an audit an offender, a gate a candidate that is worse, the demo's bill is wrong,
+     or the program has a bug
   2  the question is wrong: an option, a name, a setting, a price file
-  3  the lake is missing, not writable, or written by a newer llmcost
+  3  the lake is missing, not writable, or written by a newer llmcost; or a gate has too little data
   4  received spans could not be landed
   130, 141  stopped by Ctrl-C, or by the reader of a pipe
 """
@@ -66,6 +68,7 @@ app.command()(rollup.rollup)
 app.command()(why.why)
 app.command()(statement.statement)
 app.command()(focus.focus)
+app.command()(gate.gate)
 app.command()(trace.trace)
 app.command()(sql.sql)
 app.command()(bi.bi)

@@ -7,7 +7,7 @@ there is too little data. The statistics are in gate_statistics.py, the requests
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -96,7 +96,7 @@ def judge(con: duckdb.DuckDBPyConnection, question: Asked, restated: tuple[Resta
     _table(con, "side_verdicts", {"evaluator": evaluator})
     _table(con, "side_cases", {"outcome": outcome})
     limits = _limits(question.limits, has_evals=evaluator is not None, has_outcomes=outcome is not None)
-    failing = 1 - (1 - question.confidence) / max(len(limits), 1)
+    failing = failing_confidence(question.confidence, len(limits))
     subjects = {
         Measured.EVAL_RATE: evaluator,
         Measured.COST_PER_EVAL: evaluator,
@@ -107,14 +107,8 @@ def judge(con: duckdb.DuckDBPyConnection, question: Asked, restated: tuple[Resta
         _measure(con, measured, subjects.get(measured), limits.get(measured), (question.confidence, failing))
         for measured in Measured
     )
-    findings = [measure.finding for measure in measures if measure.finding]
-    verdict = Verdict.NOT_ENOUGH_DATA
-    if Finding.BEYOND in findings:
-        verdict = Verdict.FAIL
-    elif all(finding is Finding.WITHIN for finding in findings):
-        verdict = Verdict.PASS
     return GateReport(
-        verdict,
+        verdict_of([measure.finding for measure in measures if measure.finding]),
         question.window,
         _side(con, "baseline", question.baseline),
         _side(con, "candidate", question.candidate),
@@ -126,6 +120,35 @@ def judge(con: duckdb.DuckDBPyConnection, question: Asked, restated: tuple[Resta
         measures,
         restated,
     )
+
+
+def failing_confidence(confidence: float, judged: int) -> float:
+    """The confidence at which one of so many judged measures is beyond its limit: Bonferroni's.
+
+    That all of them are within needs none: a candidate that is worse in one passes no more often than that one alone.
+
+    >>> round(failing_confidence(0.95, 5), 4)
+    0.99
+    """
+    return 1 - (1 - confidence) / max(judged, 1)
+
+
+def finding_of(change: Change, limit: float, *, is_floor: bool) -> Finding:
+    """What a change says about a limit, by its intervals at the confidence and at the failing one, in that order."""
+    holding, failing = change.intervals
+    if is_floor:
+        is_within, is_beyond = holding.low >= limit, failing.high < limit
+    else:
+        is_within, is_beyond = holding.high <= limit, failing.low > limit
+    return Finding.WITHIN if is_within else Finding.BEYOND if is_beyond else Finding.OPEN
+
+
+def verdict_of(findings: Sequence[Finding]) -> Verdict:
+    """What follows from the findings of every judged measure."""
+    if Finding.BEYOND in findings:
+        return Verdict.FAIL
+    is_shown = bool(findings) and all(finding is Finding.WITHIN for finding in findings)
+    return Verdict.PASS if is_shown else Verdict.NOT_ENOUGH_DATA
 
 
 def _place(con: duckdb.DuckDBPyConnection, question: Asked) -> None:
@@ -187,7 +210,7 @@ def _measure(
         missing = str(reason)
     finding, more = None, None
     if limit is not None:
-        finding = Finding.OPEN if change is None else _finding(change, limit, is_floor=measured.is_rate)
+        finding = Finding.OPEN if change is None else finding_of(change, limit, is_floor=measured.is_rate)
     if limit is not None and change is not None and finding is Finding.OPEN:
         more = needed(
             change.estimate,
@@ -209,15 +232,6 @@ def _measure(
         missing,
         more,
     )
-
-
-def _finding(change: Change, limit: float, *, is_floor: bool) -> Finding:
-    holding, failing = change.intervals
-    if is_floor:
-        is_within, is_beyond = holding.low >= limit, failing.high < limit
-    else:
-        is_within, is_beyond = holding.high <= limit, failing.low > limit
-    return Finding.WITHIN if is_within else Finding.BEYOND if is_beyond else Finding.OPEN
 
 
 def _side(con: duckdb.DuckDBPyConnection, name: str, conditions: Mapping[str, str]) -> Side:

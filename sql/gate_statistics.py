@@ -33,7 +33,7 @@ LEAST_IN_TAIL = 5
 
 _SEED = 20_261_122
 _MOST_GROUPS = 5_000
-_AT_ONCE = 2_000_000
+_AT_ONCE = 200_000
 """Numbers that a bootstrap holds in memory at a time, roughly."""
 
 

@@ -208,14 +208,14 @@ def cached(tokens: int) -> Decimal:
 def test_misses_beside_hits_would_have_saved_what_the_hits_did(tmp_path: Path) -> None:
     """The prefix is what hits read; the call that comes after more than five minutes could not hit."""
     hits = prompted("a", 12, MINUTE, cache_read_tokens=2048)
-    misses = [row | {"started_at": row["started_at"] + 20 * SECOND} for row in prompted("a", 9, MINUTE)]
+    misses = [row | {"started_at": row["started_at"] + 20 * SECOND} for row in prompted("a", 10, MINUTE)]
     late = prompted("a", 1, MINUTE)[0] | {"started_at": NOON + 2 * 60 * MINUTE, "trace_id": "late"}
     (row,) = found(tmp_path, "cache-misses", [*hits, *misses, late])
 
     assert (row["finding"], row["feature"], row["prompt_version"]) == ("beside hits", "a", "v1")
-    assert (row["calls"], row["prefix_tokens"], row["cost_usd"]) == (9, 2048, 9 * usd("0.01"))
-    assert row["missed_savings_usd"] == 9 * cached(2048)
-    assert row["missed_percent"] == round(100 * 9 / 20, 2)
+    assert (row["calls"], row["prefix_tokens"], row["cost_usd"]) == (10, 2048, 10 * usd("0.01"))
+    assert row["missed_savings_usd"] == 10 * cached(2048)
+    assert row["missed_percent"] == round(100 * 10 / 21, 2)
 
 
 @pytest.mark.parametrize(("told", "finding"), [({"cache_read_tokens": 0}, "never hit"), ({}, "not told")])

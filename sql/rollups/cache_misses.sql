@@ -3,8 +3,8 @@
 -- the median hit of them reads; without any hit at most what nearly all of their calls send (the 5th percentile of
 -- input). From 1,024 tokens on it counts, with twenty calls. A miss is a call that sends at least as much and reads
 -- nothing, begun within five minutes of the one before, under a price list with a rate for cache reads; misses have rows
--- where they are a fifth of the calls begun so. Where the library tells nothing of caches it may be no miss: see finding.
--- Savings are at list prices, what cache writes cost more not deducted. One row is (ordinary): all other calls.
+-- where there are ten, a fifth of the calls begun so. Where the library tells nothing of caches it may be no miss: see
+-- finding. Savings are at list prices, what cache writes cost more not deducted. One row is (ordinary): all other calls.
 -- grain: one row per feature, prompt version, provider and model with misses; one for all else
 -- reads: calls, model_rates
 -- key: finding, feature, prompt_version, provider, model
@@ -108,7 +108,7 @@ suspects as (
         case when has_hits then 'beside hits' when has_told then 'never hit' else 'not told' end as evidence,
         100 * misses / nullif(warm_calls, 0) as missed_percent,
     from judged
-    where is_miss and 5 * misses >= warm_calls
+    where is_miss and misses >= 10 and 5 * misses >= warm_calls
 ),
 
 marked as (
@@ -118,8 +118,9 @@ marked as (
         suspects.prefix_tokens,
         suspects.missed_percent,
         suspects.saved_usd,
-        case when suspects.evidence is not null then coalesce(numbered.feature, '(unattributed)') end as missed_feature,
-        case when suspects.evidence is not null then coalesce(numbered.prompt_version, '(unattributed)') end
+        case when suspects.evidence is null then '(all else)' else coalesce(numbered.feature, '(unattributed)') end
+            as missed_feature,
+        case when suspects.evidence is null then '(all else)' else coalesce(numbered.prompt_version, '(unattributed)') end
             as missed_version,
         case when suspects.evidence is not null then numbered.provider end as missed_provider,
         case when suspects.evidence is not null then numbered.model end as missed_model,

@@ -102,8 +102,8 @@ select
         when suspects.is_new then 'new version'
         else 'grown'
     end as finding, -- grown against its own beginning, or new version against the one before; (ordinary) for all else
-    case when suspects.begun is not null then coalesce(suspects.feature, '(unattributed)') end as feature, -- feature; (unattributed) where no span says it
-    case when suspects.begun is not null then coalesce(suspects.prompt_version, '(unattributed)') end as prompt_version, -- version of the prompt; (unattributed) where no span says it
+    case when suspects.begun is null then '(all else)' else coalesce(suspects.feature, '(unattributed)') end as feature, -- feature; (unattributed) where no span says it
+    case when suspects.begun is null then '(all else)' else coalesce(suspects.prompt_version, '(unattributed)') end as prompt_version, -- version of the prompt; (unattributed) where no span says it
     {% for name in group_by %}dated.{{ name }}, -- dimension asked for
     {% endfor %}
     any_value(suspects.against_version) as against_version, -- version whose first days it is measured against

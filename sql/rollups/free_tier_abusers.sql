@@ -69,7 +69,7 @@ select
     {% if by %}calls.local_{{ by }} as {{ by }}, -- {{ by }} of the call in the time zone asked for
     {% endif %}
     case when suspects.account is null then '(ordinary)' else 'over the median' end as finding, -- over the median; (ordinary) for all else
-    suspects.account as account_id, -- customer, or the user where no customer is told
+    coalesce(suspects.account, '(all else)') as account_id, -- customer, or the user where no customer is told
     {% for name in group_by %}calls.{{ name }}, -- dimension asked for
     {% endfor %}
     suspects.dearest_trace_id as trace_id, -- trace of its dearest call, for llmcost trace

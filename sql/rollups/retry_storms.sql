@@ -95,8 +95,8 @@ numbered as (
 named as (
     select
         *,
-        case when is_suspect then coalesce(feature, '(unattributed)') end as storm_feature,
-        case when is_suspect then coalesce(agent_name, '(no agent)') end as storm_agent,
+        case when is_suspect then coalesce(feature, '(unattributed)') else '(all else)' end as storm_feature,
+        case when is_suspect then coalesce(agent_name, '(no agent)') else '(all else)' end as storm_agent,
         case when is_suspect then asked_model end as storm_model,
         case
             when is_suspect

@@ -57,8 +57,8 @@ select
     {% if by %}calls.local_{{ by }} as {{ by }}, -- {{ by }} of the call in the time zone asked for
     {% endif %}
     coalesce(suspects.over_in, '(ordinary)') as finding, -- what was over ten times the median: cost, tokens, calls; (ordinary) for all else
-    suspects.agent as agent_name, -- agent at the top of the run
-    suspects.run_id as agent_run_id, -- the run
+    coalesce(suspects.agent, '(all else)') as agent_name, -- agent at the top of the run
+    coalesce(suspects.run_id, '(all else)') as agent_run_id, -- the run
     suspects.run_trace_id as trace_id, -- trace of its first call, for llmcost trace
     suspects.run_started_at as started_at, -- start of its first call in the window, UTC
     {% for name in group_by %}calls.{{ name }}, -- dimension asked for

@@ -101,8 +101,8 @@ marked as (
         suspects.version as current_version,
         suspects.took_over_on,
         suspects.current_cost,
-        case when suspects.is_stale then coalesce(calls.feature, '(unattributed)') end as stale_feature,
-        case when suspects.is_stale then calls.prompt_version end as stale_version,
+        case when suspects.is_stale then coalesce(calls.feature, '(unattributed)') else '(all else)' end as stale_feature,
+        case when suspects.is_stale then calls.prompt_version else '(all else)' end as stale_version,
     from calls
     left join suspects
         on calls.traffic_type is distinct from 'eval'

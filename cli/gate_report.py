@@ -61,7 +61,7 @@ def reason(report: GateReport) -> str:
     judged = [each for each in report.measures if each.finding]
     beyond = [each for each in judged if each.finding == "beyond"]
     if beyond:
-        more = f"; and {', '.join(_name(each) for each in beyond[1:])}" if beyond[1:] else ""
+        more = f"; worse too: {', '.join(map(_name, beyond[1:]))}" if beyond[1:] else ""
         return f"{_moved(beyond[0])}, where {_allowed(beyond[0])}{more}"
     if not report.baseline.requests or not report.candidate.requests:
         empty = [name for name in ("baseline", "candidate") if not getattr(report, name).requests]
@@ -76,12 +76,17 @@ def reason(report: GateReport) -> str:
 
 def notes(report: GateReport) -> tuple[str, ...]:
     """Both sides, how sure it is, and how far to trust it."""
-    percent = figures.share(report.confidence)
+    judged = len([each for each in report.measures if each.finding])
+    sure = f"intervals of {figures.share(report.confidence)}"
+    if judged > 1:
+        sure += (
+            f"; {judged} measures are judged, so each is worse only where its interval of "
+            f"{figures.share(report.failing_confidence)} says so"
+        )
     lines = [
         f"{figures.moment(report.window.since)} to {figures.moment(report.window.until)}",
         *(f"{name}: {_side_line(getattr(report, name))}" for name in ("baseline", "candidate")),
-        f"intervals of {percent}; a measure is worse where even its interval of "
-        f"{figures.share(round(report.failing_confidence, 4))} says so",
+        sure,
     ]
     mixed = report.baseline.mixed_requests + report.candidate.mixed_requests
     if mixed:
@@ -128,18 +133,20 @@ def _change(each: Measure, value: float | None) -> str | None:
     """A change with its sign: points of a rate, percent of anything else."""
     if value is None:
         return None
-    unit = " points" if each.measured.is_rate else "%"
-    return f"{100 * value:+,.1f}{unit}"
+    return f"{100 * value:+,.1f}{' points' if each.measured.is_rate else '%'}"
 
 
 def _interval(each: Measure) -> str | None:
-    return f"{_change(each, each.interval.low)} to {_change(each, each.interval.high)}" if each.interval else None
+    if each.interval is None:
+        return None
+    return f"{100 * each.interval.low:+,.1f} to {_change(each, each.interval.high)}"
 
 
 def _limit(each: Measure) -> str | None:
     if each.limit is None:
         return None
-    return f"{'at least' if each.measured.is_rate else 'at most'} {_change(each, each.limit)}"
+    unit = " points" if each.measured.is_rate else "%"
+    return f"{'at least' if each.measured.is_rate else 'at most'} {100 * each.limit:+,.3g}{unit}"
 
 
 def _allowed(each: Measure) -> str:

@@ -24,7 +24,7 @@ from llmcost.sql.bi import write
 from llmcost.sql.relations import CHAIN
 
 DAY = timedelta(days=1)
-ASK_THE_PROGRAM = {"cost_per_route", "customer_margin", "model_substitution"}
+ASK_THE_PROGRAM = {"cache_misses", "cost_per_route", "customer_margin", "free_tier_abusers", "model_substitution"}
 """Rollups of the window, of prices or of a file of the user's: no view can know these."""
 ROLLUPS = sorted({path.stem for path in CHAIN.with_name("rollups").glob("*.sql")} - ASK_THE_PROGRAM)
 

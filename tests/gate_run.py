@@ -68,17 +68,28 @@ def dearer_an_outcome(truth: Truth, part: float) -> Truth:
     return replace(truth, cost=truth.cost * (1 + part) * BASELINE.cost_per_outcome / truth.cost_per_outcome)
 
 
-CANDIDATES: dict[str, tuple[Truth, Verdict]] = {
-    "success rate on the limit": (Truth(success=0.85 - DROP, latency=0.7, cost=0.5), Verdict.PASS),
-    "latency on the limit": (Truth(success=0.95, latency=1 + SLOWER, cost=0.5), Verdict.PASS),
-    "cost per outcome on the limit": (dearer_an_outcome(Truth(success=0.95, latency=0.7), DEARER), Verdict.PASS),
-    "everything on the limit": (dearer_an_outcome(Truth(0.85 - DROP, 1 + SLOWER), DEARER), Verdict.PASS),
-    "everything on the limit, failed": (dearer_an_outcome(Truth(0.85 - DROP, 1 + SLOWER), DEARER), Verdict.FAIL),
-    "equal": (Truth(), Verdict.FAIL),
-    "cheaper a call, dearer an outcome": (Truth(success=0.35, latency=0.6, cost=0.5), Verdict.PASS),
-    "better": (Truth(success=0.95, latency=0.75, cost=0.7), Verdict.FAIL),
+LIMITS = {
+    Measured.OUTCOME_RATE: -DROP,
+    Measured.LATENCY_P50: SLOWER,
+    Measured.LATENCY_P95: SLOWER,
+    Measured.COST_PER_OUTCOME: DEARER,
 }
-"""Each candidate, and the verdict on it that is wrong."""
+ONLY_COST = {Measured.COST_PER_OUTCOME: DEARER}
+CHEAP = "cheaper a call, dearer an outcome"
+CANDIDATES: dict[str, tuple[Truth, dict[Measured, float], Verdict]] = {
+    "success rate on the limit": (Truth(success=0.85 - DROP, latency=0.7, cost=0.5), LIMITS, Verdict.PASS),
+    "latency on the limit": (Truth(success=0.95, latency=1 + SLOWER, cost=0.5), LIMITS, Verdict.PASS),
+    "cost per outcome on the limit": (dearer_an_outcome(Truth(0.95, latency=0.7), DEARER), LIMITS, Verdict.PASS),
+    "everything on the limit": (dearer_an_outcome(Truth(0.85 - DROP, 1 + SLOWER), DEARER), LIMITS, Verdict.PASS),
+    "everything on the limit, failed": (
+        dearer_an_outcome(Truth(0.85 - DROP, 1 + SLOWER), DEARER), LIMITS, Verdict.FAIL,
+    ),
+    "equal": (Truth(), LIMITS, Verdict.FAIL),
+    CHEAP: (Truth(success=0.45, latency=0.6, cost=0.5), ONLY_COST, Verdict.PASS),
+    "better": (Truth(success=0.95, latency=0.75, cost=0.7), LIMITS, Verdict.FAIL),
+}  # fmt: skip
+"""Each candidate, what it is held against, and the verdict on it that is wrong. The cheap one costs a third less a
+request and 27% more an outcome; held against its cost alone, since its success rate gives it away."""
 
 
 MEASURED = (
@@ -107,16 +118,12 @@ class Tally:
         self.too_low.update(other.too_low)
 
 
-def simulated(truth: Truth, pairs: int, size: int, *, resamples: int = 1500, seed: int = 1) -> Tally:
-    """So many pairs of `size` requests a side, judged by success rate, latency and cost per outcome."""
+def simulated(
+    truth: Truth, limits: dict[Measured, float], pairs: int, size: int, *, resamples: int = 1500, seed: int = 1
+) -> Tally:
+    """So many pairs of `size` requests a side, held against the limits."""
     chance = np.random.default_rng(seed)
     tally = Tally()
-    limits = {
-        Measured.OUTCOME_RATE: -DROP,
-        Measured.LATENCY_P50: SLOWER,
-        Measured.LATENCY_P95: SLOWER,
-        Measured.COST_PER_OUTCOME: DEARER,
-    }
     expected = {
         Measured.OUTCOME_RATE: truth.success - BASELINE.success,
         Measured.LATENCY_P50: truth.latency - 1,
@@ -191,7 +198,7 @@ LAKES: tuple[tuple[str, Truth, Limits, Verdict], ...] = (
     ("thirty points worse", Truth(success=0.55), Limits(0.05, None, None), Verdict.FAIL),
     ("twice as slow", Truth(latency=2.0), Limits(None, 0.1, None), Verdict.FAIL),
     (
-        "cheaper a call, dearer an outcome", CANDIDATES["cheaper a call, dearer an outcome"][0],
+        CHEAP, Truth(success=0.35, latency=0.6, cost=0.5),
         Limits(None, None, 0.0), Verdict.FAIL,
     ),
 )  # fmt: skip
@@ -220,8 +227,8 @@ def main() -> int:
     say(f"limits: success -{DROP:.0%}, latency +{SLOWER:.0%}, cost per outcome +{DEARER:.0%}; {CONFIDENCE:.0%}")
     for size in options.sizes:
         whole = Tally()
-        for number, (name, (truth, wrong)) in enumerate(CANDIDATES.items()):
-            tally = simulated(truth, options.pairs, size, seed=1000 * size + number)
+        for number, (name, (truth, limits, wrong)) in enumerate(CANDIDATES.items()):
+            tally = simulated(truth, limits, options.pairs, size, seed=1000 * size + number)
             bad = tally.verdicts[wrong] / tally.pairs
             failed |= bad > most_wrong(tally.pairs)
             told = ", ".join(f"{each} {tally.verdicts[each] / tally.pairs:.1%}" for each in Verdict)
@@ -233,11 +240,11 @@ def main() -> int:
                 f"{size:>5} a side, {measured}: the interval holds the truth in {1 - high - low:.2%} of "
                 f"{whole.pairs:,} pairs, lies above it in {high:.2%}, below in {low:.2%}"
             )
-    for name, truth, limits, right in LAKES:
+    for name, truth, allowed, right in LAKES:
         found: Counter[Verdict] = Counter()
         for seed in range(options.lakes):
             with tempfile.TemporaryDirectory(prefix="llmcost-gate-") as folder:
-                found[through_a_lake(Path(folder), truth, 250, seed, limits)] += 1
+                found[through_a_lake(Path(folder), truth, 250, seed, allowed)] += 1
         failed |= found[right] != options.lakes
         say(f"through a lake, {name}: {dict(found)}; right: {right}")
     say(f"{time.monotonic() - begun:.0f} s; {'WRONG' if failed else 'within the stated confidence'}")

@@ -5,6 +5,7 @@
     ├── SettingsError       llmcost.toml or LLMCOST_* is wrong     (exit code 2)
     ├── PriceBookError      a price file is wrong                  (exit code 2)
     ├── OutcomeFileError    a file of outcomes is wrong            (exit code 2)
+    ├── ReportError         a provider's report is wrong           (exit code 2)
     ├── LakeError           the lake cannot be used                (exit code 3)
     │   ├── LakeMissing
     │   ├── LakeNotWritable
@@ -44,6 +45,12 @@ class PriceBookError(LlmcostError):
 
 class OutcomeFileError(LlmcostError):
     """A file of outcomes does not hold what it must."""
+
+    exit_code = 2
+
+
+class ReportError(LlmcostError):
+    """A report of a provider cannot be read, or is not what it is taken for."""
 
     exit_code = 2
 

@@ -7,6 +7,7 @@ calls/ traces/ agent_runs/ outcomes/ evals/ unbilled_spans/
 marts: day=YYYY-MM-DD/NAME.parquet, one file a day, replaced atomically
 rollups/*.sql             the user's own rollups; *.csv and *.parquet beside them are relations
 audits/*.sql              the user's own audits
+provider_usage/           what providers' reports say was used and billed: day=YYYY-MM-DD/provider_usage.parquet
 prices/*.toml             the user's price layers
 prices/restatements.jsonl what a changed price book did to booked days, a line a day
 llmcost.duckdb            views over the marts for BI tools, once `llmcost bi` was run
@@ -32,6 +33,8 @@ FORMAT_VERSION = 1
 
 TABLES = ("spans", "events")
 MARTS = ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans")
+REPORTS = ("provider_usage",)
+"""Tables of imported reports: by day like marts, derived from nothing, and never cleared by retention."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,11 @@ class Lake:
     def mart_file(self, name: str, day: date) -> Path:
         """The one Parquet file of mart `name` for the UTC day `day`."""
         return self.mart(name) / f"day={day.isoformat()}" / f"{name}.parquet"
+
+    def report_days(self, name: str) -> list[date]:
+        """The UTC days of which the report table `name` (one of REPORTS) has a file, in order."""
+        found = self.mart(name).glob(f"day=*/{name}.parquet")
+        return sorted(date.fromisoformat(path.parent.name.removeprefix("day=")) for path in found)
 
     @classmethod
     def create(cls, root: Path) -> Lake:

@@ -1,4 +1,4 @@
-"""The columns of the landed tables: the only list of them, each with its meaning and unit.
+"""The columns of the landed tables and of imported reports: the only list of them, each with its meaning and unit.
 
 `spans` and `events` share the promoted columns. Which attribute feeds which promoted column stands in
 conventions.toml; what marts hold is documented by the comments of their `.sql` files.
@@ -150,6 +150,46 @@ LASTING = "ended_at"
 ancestor of spans there, and its file concerns that day."""
 
 DAY = pa.field("day", pa.date32(), nullable=False, metadata={"comment": "UTC day of the row"})
+
+MONEY = pa.decimal128(18, 9)
+"""US dollars, exact."""
+
+PROVIDER_USAGE_COLUMNS: tuple[Column, ...] = (
+    Column("source", pa.string(), "Kind of report: openai-usage, openai-costs, anthropic-usage, …", nullable=False),
+    Column("account", pa.string(), "Whose report, where one lake has several of a kind; else empty", nullable=False),
+    Column("report", pa.string(), "Part of the report: completions, embeddings, costs, …", nullable=False),
+    _text("record_id", "Id of the one request a row tells; NULL where the row is a total of its period"),
+    Column("period_start", TIMESTAMP, "Start of the time the row speaks of", nullable=False),
+    Column("period_end", TIMESTAMP, "End of that time, not itself in it", nullable=False),
+    Column("granularity", pa.string(), "How long that time is: request, minute, hour, day or month", nullable=False),
+    _text("provider", "Vendor that is paid; NULL where the report does not say"),
+    _text("model", "Model as the report names it; NULL for what no model did, or where it is not told"),
+    _text("project_id", "Project, workspace, team or account of the provider's or gateway's"),
+    _text("key_id", "API key, by id or alias"),
+    _text("service_tier", "standard, batch, flex, priority, …; NULL where the report does not say"),
+    _text("line_item", "What is billed, in the report's words"),
+    Column("requests", pa.int64(), "Requests; NULL where not told"),
+    _tokens("input_tokens", "Everything sent, cached or not"),
+    _tokens("output_tokens", "Everything generated, reasoning included"),
+    _tokens("cache_read_tokens", "Part of input read from cache"),
+    _tokens("cache_write_5m_tokens", "Part of input written to the cache for 5 minutes, or for an unknown time"),
+    _tokens("cache_write_1h_tokens", "Part of input written to the cache for 1 hour"),
+    _tokens("audio_input_tokens", "Part of input that is audio"),
+    _tokens("reasoning_tokens", "Part of output spent on reasoning"),
+    _tokens("audio_output_tokens", "Part of output that is audio"),
+    Column("billed_cost_usd", MONEY, "What the provider bills; NULL where the report tells no bill", unit="USD"),
+    Column("estimated_cost_usd", MONEY, "What a gateway or tool reckons it costs; never a bill", unit="USD"),
+    _text("currency", "Currency the report states"),
+    Column("usd_rate", MONEY, "Stated US dollars for one of that currency; 1 for dollars"),
+    Column("is_partial", pa.bool_(), "Whether it was imported before its period had ended", nullable=False),
+    Column("imported_at", TIMESTAMP, "When it was imported", nullable=False),
+)
+
+PROVIDER_USAGE = pa.schema([DAY, *(column.field() for column in PROVIDER_USAGE_COLUMNS)])
+"""Arrow schema of `provider_usage` files, a UTC day each: the day on which the row's period starts."""
+
+TOKEN_COLUMNS: tuple[str, ...] = tuple(c.name for c in PROVIDER_USAGE_COLUMNS if c.unit == "tokens")
+"""Counts that `calls` and reports share: totals first, then the parts of them."""
 
 DIMENSIONS: tuple[str, ...] = (
     "user_id", "customer_id", "team", "org", "key_id", "developer", "feature", "route", "agent_name",

@@ -233,7 +233,7 @@ class BiRelation:
     """One view of the database for BI tools."""
 
     name: str
-    kind: Literal["mart", "view", "rollup"]
+    kind: Literal["mart", "report", "view", "rollup"]
     columns: int
     sentence: str
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from ..models.lake import Lake
+from ..models.lake import MARTS, REPORTS, Lake
 from ..models.settings import Settings
 from ..models.windows import Window
 from .answers import Restatement
@@ -99,7 +99,13 @@ class Asking:
         def answer(inventory: Inventory) -> Answered:
             known = sorted({*inventory.days(), *mart_days(self.lake, "calls")})
             days = [day for day in known if is_asked(day)]
+            told = {day for name in REPORTS for day in self.lake.report_days(name)}
             with fresh(self.lake, inventory, rules, days, progress, now=self.now()) as marts:
-                return ask_steady(marts.lake, days, lambda source: over(source, days, inventory, marts.restated))
+                return ask_steady(
+                    marts.lake,
+                    {*days, *told},
+                    lambda source: over(source, days, inventory, marts.restated),
+                    (*MARTS, *REPORTS),
+                )
 
         return ask_current(self.lake, answer)

@@ -27,7 +27,7 @@ from .bi_views import SCHEMA, BiView, bi_views, rollup_view
 from .database import connect, quoted, rows, text_literal
 from .relations import CHAIN, read, views
 
-_LAYOUT = "1"
+_LAYOUT = "2"
 """Raised when this module writes another file from the same relations."""
 
 _STORAGE = "v1.0.0"

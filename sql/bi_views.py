@@ -12,7 +12,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from ..models.lake import MARTS, Lake
+from ..models.lake import MARTS, REPORTS, Lake
+from ..models.schema import PROVIDER_USAGE, PROVIDER_USAGE_COLUMNS
 from . import catalogue
 from .answers import RollupInfo
 from .database import connect, quoted, text_literal
@@ -21,6 +22,12 @@ from .relations import CHAIN, Relation, columns_of, read, rows_of, views
 
 SCHEMA = "llmcost_inside"
 """Holds what the views need and nobody asks for. Not `llmcost`: a tool names the catalogue so, after the file."""
+
+REPORT_SENTENCE = (
+    "What providers' and gateways' own reports say was used and billed, as it was imported. One row per period, "
+    "source and names that the report tells, or per request where it tells requests."
+)
+"""What provider_usage holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class BiView:
     """
 
     name: str
-    kind: Literal["mart", "view", "rollup"]
+    kind: Literal["mart", "report", "view", "rollup"]
     sentence: str
     select: str
     comments: dict[str, str]
@@ -47,6 +54,8 @@ def bi_views(lake: Lake, *, relative: bool) -> Iterator[BiView]:
     for mart in MARTS:
         known[rows_of(mart)] = _comments(read(CHAIN / f"{mart}.sql"))
         yield _over_files(lake, mart, known[rows_of(mart)], relative=relative)
+    for name in REPORTS:
+        yield _over_reports(lake, name, relative=relative)
     for view in views():
         inherited = {name: text for other in view.reads for name, text in known.get(other, {}).items()}
         known[view.name] = (inherited if view.name in MARTS else {}) | _comments(view)
@@ -63,7 +72,10 @@ def rollup_view(info: RollupInfo) -> BiView:
 
 def file_types(mart: str) -> dict[str, str]:
     """The columns of a mart's files and their types, as DuckDB names them."""
-    empty = as_in_files(mart)
+    return _types(as_in_files(mart))
+
+
+def _types(empty: pa.Table) -> dict[str, str]:
     with connect() as con:
         return {name: str(kind) for name, kind in zip(empty.column_names, con.from_arrow(empty).types, strict=True)}
 
@@ -75,14 +87,31 @@ def as_in_files(mart: str) -> pa.Table:
     return pa.schema([f.with_type(pa.float64()) if f.type == wide else f for f in schema]).empty_table()
 
 
+def _over_reports(lake: Lake, name: str, *, relative: bool) -> BiView:
+    comments = {"day": "UTC day on which the row's period starts"}
+    comments |= {c.name: c.meaning + (f", {c.unit}" if c.unit else "") for c in PROVIDER_USAGE_COLUMNS}
+    select = _select(lake, name, name, _types(PROVIDER_USAGE.empty_table()), relative=relative)
+    return BiView(name, "report", REPORT_SENTENCE, select, comments, PROVIDER_USAGE.empty_table())
+
+
 def _over_files(lake: Lake, mart: str, comments: dict[str, str], *, relative: bool) -> BiView:
     name = rows_of(mart)
+    select = _select(lake, mart, name, file_types(mart), relative=relative)
+    relation = read(CHAIN / f"{mart}.sql")
+    sentence = relation.sentence
+    if name != mart:
+        sentence = f"The rows that the files of {mart} hold, a UTC day each; ask {mart}. {sentence}"
+    return BiView(name, "mart", _described(sentence, relation.grain), select, comments, as_in_files(mart))
+
+
+def _select(lake: Lake, table: str, name: str, types: dict[str, str], *, relative: bool) -> str:
+    """The rows of the files of `table`, with the columns of the empty table `name` where there are none."""
     root = "" if relative else f"{_without_wildcards(str(lake.root.resolve()))}/"
-    files = text_literal(f"{root}{mart}/day=*/{mart}.parquet")
+    files = text_literal(f"{root}{table}/day=*/{table}.parquet")
     # Only an option of DuckDB 2 lets a glob match nothing: it is asked for where it is needed.
-    none_yet = "" if any(lake.mart(mart).glob(f"day=*/{mart}.parquet")) else "allow_empty = true, "
-    columns = ", ".join(f"cast({quoted(c)} as {t}) as {quoted(c)}" for c, t in file_types(mart).items())
-    select = f"""
+    none_yet = "" if any(lake.mart(table).glob(f"day=*/{table}.parquet")) else "allow_empty = true, "
+    columns = ", ".join(f"cast({quoted(c)} as {t}) as {quoted(c)}" for c, t in types.items())
+    return f"""
         select {columns}
         from (
             select * from {SCHEMA}.{quoted(name)}
@@ -93,11 +122,6 @@ def _over_files(lake: Lake, mart: str, comments: dict[str, str], *, relative: bo
             )
         )
     """
-    relation = read(CHAIN / f"{mart}.sql")
-    sentence = relation.sentence
-    if name != mart:
-        sentence = f"The rows that the files of {mart} hold, a UTC day each; ask {mart}. {sentence}"
-    return BiView(name, "mart", _described(sentence, relation.grain), select, comments, as_in_files(mart))
 
 
 def _without_wildcards(path: str) -> str:

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from ..models.errors import UsageError
-from ..models.lake import MARTS, TABLES, Lake
+from ..models.lake import MARTS, REPORTS, TABLES, Lake
 from ..models.schema import DIMENSIONS
 from .catalogue import user_folders
 from .database import quoted, reason, text_literal
@@ -128,7 +128,7 @@ def the_file(name: str, paths: Sequence[Path]) -> Path:
 
 
 def _refusal(name: str, paths: Sequence[Path]) -> str | None:
-    if name in (*MARTS, *TABLES, *(path.stem for path in VIEWS.glob("*.sql"))):
+    if name in (*MARTS, *REPORTS, *TABLES, *(path.stem for path in VIEWS.glob("*.sql"))):
         return f'"{paths[0]}": "{name}" is a relation of llmcost already: give the file another name'
     if not _NAME.fullmatch(name):
         return f'"{paths[0]}": a file is a relation by its name: name it with letters, digits and _ only'

@@ -15,9 +15,9 @@ import duckdb
 import pyarrow.parquet as pq
 
 from ..models.errors import UsageError
-from ..models.lake import MARTS, TABLES, Lake
+from ..models.lake import MARTS, REPORTS, TABLES, Lake
 from ..models.prices import PriceBook
-from ..models.schema import DIMENSIONS
+from ..models.schema import DIMENSIONS, PROVIDER_USAGE
 from ..models.windows import Window
 from .database import connect, parquet, parquet_by_day
 from .derive import empty_relation
@@ -73,6 +73,7 @@ def lake_session(
         for name, files in landed.items():
             _view(con, name, files)
         marts = [lake.mart_file(name, day) for name in MARTS for day in days]
+        marts += [lake.mart_file(name, day) for name in REPORTS for day in lake.report_days(name)]
         _lock(con, [*marts, *(path for files in landed.values() for path in files), *more(con)])
         yield con
 
@@ -105,9 +106,22 @@ def _relations(
         if needed is None or rows_of(name) in needed:
             files = _files(lake, name, days, None if name in _TOLD_LATER else asked)
             _view(con, name, files, conditions if name == "calls" else ())
+    for name in REPORTS:
+        if needed is None or name in needed:
+            _reports(con, lake, name, asked)
     for view in views():
         if needed is None or view.name in needed:
             con.execute(f"create temp view {view.name} as {view.text}")
+
+
+def _reports(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, asked: Window | None) -> None:
+    """A view over the reports whose periods start on a UTC day of the window, or on any; they know no filter."""
+    days = [day for day in lake.report_days(name) if asked is None or asked.first_day <= day <= asked.last_day]
+    if days:
+        relation, added = parquet(con, [lake.mart_file(name, day) for day in days], PROVIDER_USAGE.empty_table())
+        con.execute(f"create temp view {name} as select *{added} from {relation}")
+    else:
+        con.register(name, PROVIDER_USAGE.empty_table())
 
 
 def _files(lake: Lake, name: str, days: Sequence[date], asked: Window | None) -> list[Path]:

@@ -145,6 +145,20 @@ class PriceBook:
     def _held(self, rates: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         return rates if self.as_of is None else frozen(rates, self.as_of)
 
+    def known_as(self, provider: str | None, model: str) -> tuple[str | None, str] | None:
+        """The one name of a model, however it is spelled: vendor and the book's id; None where no list knows it.
+
+        A dated snapshot and its alias have one name, unless their prices differ.
+        """
+        for vendor, name in attempts(PriceKey(provider, model, None, None, None, None)):
+            wanted, called = self.layers.aliased(vendor, name)
+            book = _found_in_book(wanted, called)
+            if self.layers.histories(wanted, called):
+                return wanted or (book[0].id if book else None), called
+            if book:
+                return book[0].id, book[1].id
+        return None
+
     def named_by_a_term(self, key: PriceKey) -> tuple[str | None, str] | None:
         """The name under which a contract's or override's own prices know a model that no list has."""
         absolute = [term for term in self.terms() if term.rates is not None]
@@ -179,7 +193,8 @@ def attempts(key: PriceKey) -> Iterable[tuple[str | None, str]]:
             yield provider, model.rpartition("/")[2]
 
 
-def _from_book(provider: str | None, model: str, key: PriceKey) -> tuple[str, Sequence[Mapping[str, Any]]] | None:
+def _found_in_book(provider: str | None, model: str) -> tuple[Any, Any] | None:
+    """The library's (provider, model) for a name, or None."""
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415  (250 ms: only where a price is asked for)
 
     snapshot = get_snapshot()
@@ -187,12 +202,18 @@ def _from_book(provider: str | None, model: str, key: PriceKey) -> tuple[str, Se
     asked = (provider, None, *_MAKERS) if provider == "openai" else (provider,) if provider else (None, *_MAKERS)
     for candidate in asked:
         try:
-            found, info = snapshot.find_provider_model(model, None, candidate, None)
+            return snapshot.find_provider_model(model, None, candidate, None)
         except LookupError:
             continue
-        own_model = any(info is known for known in found.models)
-        return found.id, book_rates(info, _context(key) if own_model else {})
     return None
+
+
+def _from_book(provider: str | None, model: str, key: PriceKey) -> tuple[str, Sequence[Mapping[str, Any]]] | None:
+    if (known := _found_in_book(provider, model)) is None:
+        return None
+    found, info = known
+    own_model = any(info is each for each in found.models)
+    return found.id, book_rates(info, _context(key) if own_model else {})
 
 
 def _context(key: PriceKey) -> dict[str, str]:

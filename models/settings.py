@@ -132,6 +132,19 @@ class Retention(_Section):
     marts_days: int | None = Field(None, ge=2, description="Days calls and all else that is derived are kept")
 
 
+class Reconciling(_Section):
+    """How reports of providers are set beside telemetry."""
+
+    project: (
+        Literal["team", "org", "customer_id", "feature", "deployment", "service_name", "agent_name", "key_id"] | None
+    ) = Field(
+        None, description="Dimension of calls that a report's project or workspace stands for; none is compared"
+    )
+    names: dict[str, str] = Field(
+        default_factory=dict, description="What a report's ids of projects and keys are called in telemetry"
+    )
+
+
 class Settings(BaseSettings):
     """All settings of llmcost."""
 
@@ -151,6 +164,7 @@ class Settings(BaseSettings):
     deriving: Deriving = Deriving()
     upkeep: Upkeep = Upkeep()
     retention: Retention = Retention()
+    reconcile: Reconciling = Reconciling()
     conventions: dict[str, Any] = Field(
         default_factory=dict, description="Additions to the conventions table, in its own shape"
     )

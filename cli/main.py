@@ -21,6 +21,7 @@ from . import (
     gate,
     outcomes,
     prices,
+    reconcile,
     refresh,
     reprice,
     rollup,
@@ -46,9 +47,9 @@ Examples:
 \b
 Exit codes:
   0  done
-  1  doctor found a failure, an audit an offender, a gate a candidate that is worse, the demo's bill is wrong,
-     or the program has a bug
-  2  the question is wrong: an option, a name, a setting, a price file
+  1  doctor found a failure, an audit an offender, a gate a worse candidate, reconcile more than --max-variance,
+     the demo's bill is wrong, or the program has a bug
+  2  the question is wrong: an option, a name, a setting, a price file, a report
   3  the lake is missing, not writable, or written by a newer llmcost; or a gate has too little data
   4  received spans could not be landed
   130, 141  stopped by Ctrl-C, or by the reader of a pipe
@@ -80,6 +81,7 @@ app.command()(vacuum.vacuum)
 app.add_typer(tokens.app)
 app.add_typer(prices.app)
 app.add_typer(outcomes.app)
+app.add_typer(reconcile.app)
 app.command()(reprice.reprice)
 app.command()(demo.demo)
 

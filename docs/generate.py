@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 from llmcost.cli.main import app
 from llmcost.models.lake import MARTS
-from llmcost.models.schema import DAY, EVENT_COLUMNS, SPAN_COLUMNS, Column
+from llmcost.models.schema import DAY, EVENT_COLUMNS, PROVIDER_USAGE_COLUMNS, SPAN_COLUMNS, Column
 from llmcost.models.settings import Settings
 from llmcost.sql import catalogue
-from llmcost.sql.bi_views import file_types
+from llmcost.sql.bi_views import REPORT_SENTENCE, file_types
 from llmcost.sql.relations import AUDITS, CHAIN, read, views
 
 DOCS = Path(__file__).parent
@@ -30,7 +30,7 @@ COMMANDS = (
     ("rollup",), ("why",), ("statement",), ("focus",), ("trace",), ("sql",), ("bi",), ("refresh",), ("audit",),
     ("doctor",), ("compact",), ("vacuum",), ("prices",), ("prices", "show"),
     ("prices", "unmatched"), ("prices", "check"), ("prices", "diff"), ("reprice",), ("outcomes",),
-    ("outcomes", "import"), ("demo",),
+    ("outcomes", "import"), ("reconcile",), ("reconcile", "import"), ("reconcile", "fetch"), ("demo",),
 )  # fmt: skip
 
 
@@ -160,14 +160,23 @@ def tables_reference() -> str:
         parts += ["| column | meaning |", "| --- | --- |"]
         parts += [f"| `{c.name}` | {c.meaning} |" for c in view.columns]
         parts.append("")
+    parts += ["## provider_usage", "", REPORT_SENTENCE, ""]
+    parts += ["Files: `provider_usage/day=*/provider_usage.parquet`, kept until you remove them.", ""]
+    parts += ["| column | type | meaning |", "| --- | --- | --- |", "| `day` | date32[day] | UTC day it starts on |"]
+    parts += [f"| `{c.name}` | {c.type} | {_said(c)} |" for c in PROVIDER_USAGE_COLUMNS]
+    parts.append("")
     for name, columns in (("spans", SPAN_COLUMNS), ("events", EVENT_COLUMNS)):
         parts += [f"## {name}", "", "| column | type | meaning |", "| --- | --- | --- |"]
         parts += [
-            f"| `{c.name}` | {c.type} | {c.meaning}{f', {c.unit}' if c.unit else ''} |"
+            f"| `{c.name}` | {c.type} | {_said(c)} |"
             for c in (*columns, Column("day", DAY.type, "UTC day of the row; the partition"))
         ]
         parts.append("")
     return "\n".join(parts)
+
+
+def _said(column: Column) -> str:
+    return column.meaning + (f", {column.unit}" if column.unit else "")
 
 
 PAGES = {

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .cost_change import CostChange
     from .focus import BilledCost, FocusExport
     from .gate_answer import GateReport
+    from .reconciliation import Reconciliation
     from .retention import Remove, Retained
     from .shared_cost import Key
     from .statements import Statements
@@ -294,6 +295,43 @@ class Warehouse:
             tz=tz,
             where=where,
             progress=progress,
+        )
+
+    def reconcile(
+        self,
+        *,
+        since: str = "30d",
+        until: str | None = None,
+        by: str | None = None,
+        group_by: Sequence[str] = (),
+        reports: Sequence[str] = (),
+        provider: str | None = None,
+        where: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> Reconciliation:
+        """Telemetry beside the imported reports of the UTC days that [since, until) touches: variance and causes.
+
+        `group_by` names provider, model, service_tier, project or key_id; `reports` and `provider` take only those.
+        `where` filters telemetry, no report. Raises UsageError for what cannot be asked, and where no report is.
+        """
+        from .reconcile import needed, question, reconcile  # noqa: PLC0415
+
+        settings = self.settings.reconcile
+        asked = question(
+            window(since, until, now=self._now(), tz=zone("UTC")),
+            settings,
+            by=by,
+            group_by=group_by,
+            reports=reports,
+            provider=provider,
+        )
+        rules = Rules.load(self.lake, self.settings)
+        return self._asking.window(
+            lambda con, seen: reconcile(con, asked, rules.book, settings, seen.restated),
+            needed(self.lake, asked),
+            where=where,
+            progress=progress,
+            wanted=("calls", "provider_usage"),
         )
 
     def refresh(

@@ -140,7 +140,9 @@ def _row(said: Mapping[str, Any], mapped: Mapped) -> Usage:
 
 def _tokens(value: object, name: str, mapped: Mapped) -> int | None:
     number = decimal(value, name)
-    return None if number is None else count(round(number * mapped.tokens_per_unit), name)
+    if number is None or mapped.tokens_per_unit == 1:
+        return count(number, name)
+    return count(round(number * mapped.tokens_per_unit), name)
 
 
 def _period(value: object, mapped: Mapped) -> tuple[datetime, datetime]:

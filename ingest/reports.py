@@ -194,15 +194,18 @@ def count(value: object, name: str) -> int | None:
 
 
 def decimal(value: object, name: str) -> Decimal | None:
-    """A number with every digit that was sent; None where it is empty. Raises ReportError for anything else."""
+    """A number with every digit that was sent; None where it is empty.
+
+    Raises ReportError for anything else, commas too: nobody can say whether they part thousands or decimals.
+    """
     if value is None or value == "":
         return None
     try:
-        number = Decimal(repr(value) if isinstance(value, float) else str(value).strip().replace(",", ""))
+        number = Decimal(repr(value) if isinstance(value, float) else str(value).strip())
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite() or isinstance(value, bool):
-        raise ReportError(f'{name} is "{value}", which is no number')
+        raise ReportError(f'{name} is "{value}", which is no number: write it as 1234.56')
     return number
 
 

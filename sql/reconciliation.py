@@ -47,7 +47,7 @@ _MEANINGS = {
     Cause.MISSING_AUDIO_FIELDS: "audio is told as text: the library leaves audio counts out",
     Cause.UNPRICED_MODEL: "calls are told, and no price is known for their model: llmcost prices unmatched",
     Cause.FINE_TUNED_MODEL: "a fine-tuned model is billed at another price than it is booked at",
-    Cause.STALE_PRICES: "billed at a list price that is not the one booked: llmcost reprice",
+    Cause.STALE_PRICES: "billed at a list price that is not what was booked: an older list, or a gateway's own price",
     Cause.BATCH_DISCOUNT: "billed at the batch price; telemetry does not say that it was a batch, or the reverse",
     Cause.SERVICE_TIER: "billed in another service tier than telemetry tells",
     Cause.PRICES_DIFFER: "the tokens agree and the price does not: a contract, a discount, or another price list",

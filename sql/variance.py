@@ -30,6 +30,9 @@ _ROUNDED = Decimal("0.0005")
 _CENT = Decimal("0.01")
 _CACHE = ("cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 _AUDIO = ("audio_input_tokens", "audio_output_tokens")
+_OF_PRICE_ONLY = (Cause.MISSING_CACHE_FIELDS, Cause.CACHE_LIFETIME, Cause.MISSING_AUDIO_FIELDS, Cause.ROUNDING)
+"""Nothing where they are worth nothing: no total of tokens differs by them."""
+
 PARENT = {"reasoning_tokens": "output_tokens", "audio_output_tokens": "output_tokens"}
 
 
@@ -131,7 +134,7 @@ class Explainer:
             found += _count_parts(cell, rates, reported)
         if billed is not None:
             found += self._price_parts(cell, rates, reported, billed)
-        return [part for part in found if part.amount.amount_usd or part.amount.tokens]
+        return [part for part in found if part.amount.amount_usd or part.amount.cause not in _OF_PRICE_ONLY]
 
     def _valued(self, cell: Cell, lane: Lane, billed: Decimal | None) -> Rates:
         """A lane's rates at the price that telemetry booked; where no list knows it, what was billed a token."""

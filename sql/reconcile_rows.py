@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -117,10 +117,12 @@ def compared(sides: Sides, by: str | None, group_by: Sequence[str], rates: Usage
     lines: dict[tuple[Any, ...], _Line] = defaultdict(_Line)
     whole = _Line()
     for (period, lane), cell in sorted(sides.cells.items(), key=lambda item: repr(item[0])):
-        key = (period.since.date() if by else None, *(getattr(lane, GROUPS[name]) for name in shown))
         parts = explainer.parts(cell)
-        for line in (lines[key], whole):
-            _add_cell(line, cell, parts)
+        _add_cell(whole, cell, parts)
+        for tier, piece, its_parts in _pieces(cell, parts) if "service_tier" in shown else [(None, cell, parts)]:
+            named = lane._replace(service_tier=tier)
+            key = (period.since.date() if by else None, *(getattr(named, GROUPS[name]) for name in shown))
+            _add_cell(lines[key], piece, its_parts)
     for line in lines.values():
         whole.gross_usd += abs(line.variance_usd or _ZERO)
     table, causes = _tables(sides, by, group_by, shown, lines)
@@ -149,6 +151,14 @@ def compared(sides: Sides, by: str | None, group_by: Sequence[str], rates: Usage
     return Compared(table, causes, totals, vendors)
 
 
+def _pieces(cell: Cell, parts: Sequence[Part]) -> Iterator[tuple[str | None, Cell, list[Part]]]:
+    """A cell tier by tier, with the causes in each."""
+    tiers = {lane.service_tier for lane in cell.lanes()} | set(cell.billed or ())
+    tiers |= {None} if cell.for_no_tokens else set()
+    for tier in sorted(tiers, key=str):
+        yield tier, cell.at_tier(tier), [part for part in parts if part.lane.service_tier == tier]
+
+
 def _booked_over_list(sides: Sides, rates: UsageRates) -> dict[str | None, Decimal]:
     """What telemetry booked over what the price book makes of the same tokens, model by model."""
     booked: dict[str | None, Decimal] = defaultdict(Decimal)
@@ -169,7 +179,8 @@ def _add_cell(line: _Line, cell: Cell, parts: Sequence[Part]) -> None:
     line.cost += cell.booked
     line.tokens += tokens
     line.seen |= any(seen.calls for seen in cell.seen.values())
-    line.told |= bool(cell.told) or bool(cell.billed)
+    bill = cell.bill
+    line.told |= bool(cell.told) or bool(bill)
     if cell.told is not None:
         told = {
             lane: (each.tokens["input_tokens"] or 0) + (each.tokens["output_tokens"] or 0)
@@ -181,10 +192,10 @@ def _add_cell(line: _Line, cell: Cell, parts: Sequence[Part]) -> None:
         requests = [each.requests for each in cell.told.values() if each.requests is not None]
         if requests:
             line.requests = (line.requests or 0) + sum(requests)
-    if cell.billed is not None:
-        line.told_cost = (line.told_cost or _ZERO) + cell.billed
+    if bill is not None:
+        line.told_cost = (line.told_cost or _ZERO) + bill
         line.cost_beside += cell.booked
-        line.covered_cost += max(_ZERO, min(cell.booked, cell.billed))
+        line.covered_cost += max(_ZERO, min(cell.booked, bill))
     line.parts += [part.amount for part in parts]
 
 

@@ -82,7 +82,8 @@ def bedrock_name(name: str) -> str:
 class Sides:
     """One report beside the telemetry of its periods and vendors.
 
-    `fine` are the dimensions of lanes, `coarse` those of cells. `outside` is telemetry of the window, of the same
+    `fine` are the dimensions of lanes, `coarse` those of cells; a cell holds all tiers of its other names, whether or
+    not `coarse` has them. `outside` is telemetry of the window, of the same
     vendors, on days of which the report does not speak.
     """
 
@@ -100,7 +101,7 @@ class Sides:
 
     def coarse_lane(self, lane: Lane) -> Lane:
         """The cell's names of a lane."""
-        return Lane(*(value if name in self.coarse else None for name, value in zip(DIMENSIONS, lane, strict=True)))
+        return _kept(lane, self.coarse)._replace(service_tier=None)
 
 
 def sides_of(
@@ -188,6 +189,12 @@ def _is_quiet(row: Row) -> bool:
     return row["model"] is None and not (row["input_tokens"] or row["output_tokens"] or _cost(row))
 
 
+def _is_no_tokens(row: Row) -> bool:
+    """Whether it bills what is no token."""
+    is_named = row["model"] is None and row["line_item"] is not None
+    return is_named and not (row["input_tokens"] or row["output_tokens"])
+
+
 def _merged(reported: Sequence[Row]) -> list[Period]:
     """The report's periods in order, those that overlap as one."""
     found: list[Period] = []
@@ -251,22 +258,21 @@ def _tell(sides: Sides, reported: Sequence[Row], lanes: Sequence[Lane], names: N
         lane = _kept(told_as._replace(service_tier=tier), sides.fine)
         cell = _cell(sides, period, lane, names)
         if cost is not None:
-            cell.billed = (cell.billed or Decimal(0)) + cost
-            if (
-                row["model"] is None
-                and row["line_item"] is not None
-                and not (row["input_tokens"] or row["output_tokens"])
-            ):
-                cell.billed_for_no_tokens += cost
+            cell.billed = cell.billed or {}
+            if _is_no_tokens(row):
+                cell.for_no_tokens += cost
                 continue
+            money_tier = lane.service_tier if "service_tier" in sides.coarse else None
+            cell.billed[money_tier] = cell.billed.get(money_tier, Decimal(0)) + cost
         if has_tokens:
             cell.told = cell.told or {}
             _add(cell.told.setdefault(lane, Told()), row)
     for (period, _), cell in sides.cells.items():
         if period in token_periods and cell.told is None:
             cell.told = {}
-        if period in money_periods and cell.billed is None:
-            cell.billed = Decimal(0)
+        if period in money_periods:
+            tiers = {lane.service_tier for lane in cell.lanes()} if "service_tier" in sides.coarse else {None}
+            cell.billed = dict.fromkeys(sorted(tiers, key=str), Decimal(0)) | (cell.billed or {})
     for moment, lane, row in sides.hours:
         period = _period_of(sides.periods, moment)
         if period in taken_at and moment >= taken_at[period]:

@@ -7,16 +7,17 @@ what they make). Then
                     + worth(report's tokens) - billed                          prices
 
 and each part of the first is a difference of counts, each of the second a price that gives what was billed. Every
-amount is rounded to nine places; what they leave is unexplained, and said.
+amount is rounded to nine places, and the largest takes what that leaves; more than that is unexplained, and said.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
 from typing import NamedTuple
 
 from ..models.schema import TOKEN_COLUMNS
@@ -44,6 +45,9 @@ class Lane(NamedTuple):
     service_tier: str | None
     project_id: str | None
     key_id: str | None
+
+
+_NO_NAMES = Lane(None, None, None, None, None)
 
 
 @dataclass(slots=True)
@@ -81,15 +85,16 @@ class Told:
 class Cell:
     """What is compared at once: the lanes of one period and one set of names that the report's money is told under.
 
-    `told` is None where the report tells no tokens of the period, `billed` where it tells no money of it. `spellings`
-    are those of each lane's model on either side.
+    `told` is None where the report tells no tokens of the period, `billed` where it tells no money of it; `billed` is
+    by tier where the report's money tells that, else under None. `for_no_tokens` is billed beside it. `spellings` are
+    those of each lane's model on either side.
     """
 
     moment: datetime
     seen: dict[Lane, Seen] = field(default_factory=dict)
     told: dict[Lane, Told] | None = None
-    billed: Decimal | None = None
-    billed_for_no_tokens: Decimal = Decimal(0)
+    billed: dict[str | None, Decimal] | None = None
+    for_no_tokens: Decimal = Decimal(0)
     spellings: Mapping[str | None, Sequence[tuple[str | None, str]]] = field(default_factory=dict)
 
     def lanes(self) -> list[Lane]:
@@ -101,12 +106,28 @@ class Cell:
         """What telemetry booked."""
         return sum((seen.cost for seen in self.seen.values()), Decimal(0))
 
+    @property
+    def bill(self) -> Decimal | None:
+        """All that was billed; None where no money is told."""
+        return None if self.billed is None else sum(self.billed.values(), self.for_no_tokens)
+
+    def at_tier(self, tier: str | None) -> Cell:
+        """The part of it that is told under one tier; what is billed for no tokens is under None."""
+        return Cell(
+            self.moment,
+            {lane: seen for lane, seen in self.seen.items() if lane.service_tier == tier},
+            None if self.told is None else {lane: t for lane, t in self.told.items() if lane.service_tier == tier},
+            None if self.billed is None else {name: b for name, b in self.billed.items() if name == tier},
+            self.for_no_tokens if tier is None else Decimal(0),
+            self.spellings,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One cause in one lane."""
+    """One cause in one lane, or in all of a tier: then of its names it has the tier alone."""
 
-    lane: Lane | None
+    lane: Lane
     amount: CauseAmount
 
 
@@ -120,10 +141,9 @@ class Explainer:
     def parts(self, cell: Cell) -> list[Part]:
         """The causes of a cell's variance; what they leave of it is unexplained."""
         found: list[Part] = []
-        if cell.billed_for_no_tokens:
-            found.append(_part(None, Cause.NOT_TOKENS, -cell.billed_for_no_tokens, 0))
-        billed = None if cell.billed is None else cell.billed - cell.billed_for_no_tokens
-        rates = {lane: self._valued(cell, lane, billed) for lane in cell.lanes()}
+        if cell.for_no_tokens:
+            found.append(_part(_NO_NAMES, Cause.NOT_TOKENS, -cell.for_no_tokens, 0))
+        rates = {lane: self._valued(cell, lane) for lane in cell.lanes()}
         if cell.told is None:
             reported = {lane: dict(cell.seen[lane].tokens) for lane in cell.seen}
         else:
@@ -132,11 +152,13 @@ class Explainer:
         found += [part for part in unpriced if part]
         if cell.told is not None:
             found += _count_parts(cell, rates, reported)
-        if billed is not None:
-            found += self._price_parts(cell, rates, reported, billed)
-        return [part for part in found if part.amount.amount_usd or part.amount.cause not in _OF_PRICE_ONLY]
+        for tier, billed in (cell.billed or {}).items():
+            lanes = {lane: counts for lane, counts in reported.items() if tier in (None, lane.service_tier)}
+            found += self._price_parts(cell, rates, lanes, tier, billed)
+        found = [part for part in found if part.amount.amount_usd or part.amount.cause not in _OF_PRICE_ONLY]
+        return _closed(cell, found)
 
-    def _valued(self, cell: Cell, lane: Lane, billed: Decimal | None) -> Rates:
+    def _valued(self, cell: Cell, lane: Lane) -> Rates:
         """A lane's rates at the price that telemetry booked; where no list knows it, what was billed a token."""
         listed = self._listed(cell, lane)
         seen = cell.seen.get(lane)
@@ -144,7 +166,7 @@ class Explainer:
             told: list[Counts] = [_completed(each, None) for each in (cell.told or {}).values()]
             told = told or [each.tokens for each in cell.seen.values()]
             tokens = sum(counts["input_tokens"] + counts["output_tokens"] for counts in told)
-            each = (billed or Decimal(0)) / tokens if tokens else Decimal(0)
+            each = sum((cell.billed or {}).values(), Decimal(0)) / tokens if tokens else Decimal(0)
             listed = dict.fromkeys(TOKEN_COLUMNS, Decimal(0)) | {"input_tokens": each, "output_tokens": each}
         made = worth(listed, seen.priced) if seen else Decimal(0)
         if seen and made > 0 and seen.cost >= 0:
@@ -162,13 +184,18 @@ class Explainer:
         return _part(lane, cause, -worth(rates, seen.unpriced), tokens)
 
     def _price_parts(
-        self, cell: Cell, rates: Mapping[Lane, Rates], reported: Mapping[Lane, Counts], billed: Decimal
+        self,
+        cell: Cell,
+        rates: Mapping[Lane, Rates],
+        reported: Mapping[Lane, Counts],
+        tier: str | None,
+        billed: Decimal,
     ) -> Iterator[Part]:
         """What was billed beside what the report's tokens are worth: a price that gives it, if one does."""
         valued = sum((worth(rates[lane], counts) for lane, counts in reported.items()), Decimal(0))
         off = valued - billed
         tokens = sum(counts["input_tokens"] + counts["output_tokens"] for counts in reported.values())
-        lane = next(iter(reported)) if len(reported) == 1 else None
+        lane = next(iter(reported)) if len(reported) == 1 else _NO_NAMES._replace(service_tier=tier)
         if _is_rounding(off, billed) or abs(off) <= _NANO * len(reported):
             yield _part(lane, Cause.ROUNDING, off, 0)
             return
@@ -312,15 +339,15 @@ def _call_parts(cell: Cell, lane: Lane, left: Counts, rates: Rates) -> Iterator[
             yield _of_counts(lane, cause, rates, counts)
 
 
-def _untold_share(seen: Seen, told: Told, tokens: int) -> Decimal:
+def _untold_share(seen: Seen, told: Told, tokens: int) -> Fraction:
     """Of the missing tokens the share of calls that were seen without their usage: by count, else by size."""
     if not seen.untold_calls or tokens <= 0:
-        return Decimal(0)
+        return Fraction(0)
     if told.requests is not None:
-        return Decimal(seen.untold_calls) / (seen.untold_calls + max(0, told.requests - seen.calls))
+        return Fraction(seen.untold_calls) / (seen.untold_calls + max(0, told.requests - seen.calls))
     with_usage = seen.calls - seen.untold_calls
     each = (seen.tokens["input_tokens"] + seen.tokens["output_tokens"]) // with_usage if with_usage else 0
-    return min(Decimal(1), Decimal(seen.untold_calls * each) / tokens) if each else Decimal(1)
+    return min(Fraction(1), Fraction(seen.untold_calls * each, tokens)) if each else Fraction(1)
 
 
 def _completed(told: Told | None, seen: Seen | None) -> dict[str, int]:
@@ -355,5 +382,17 @@ def _of_counts(lane: Lane, cause: Cause, rates: Rates, counts: Counts) -> Part:
     return _part(lane, cause, worth(rates, counts), tokens or parts)
 
 
-def _part(lane: Lane | None, cause: Cause, amount: Decimal, tokens: int, factor: Decimal | None = None) -> Part:
+def _closed(cell: Cell, parts: list[Part]) -> list[Part]:
+    """The parts, the largest of which takes the nano-dollars that rounding each of them left."""
+    if cell.bill is None or not parts:
+        return parts
+    left = cell.booked - cell.bill - sum((part.amount.amount_usd for part in parts), Decimal(0))
+    if left and abs(left) <= _NANO * (len(parts) + 1):
+        at = max(range(len(parts)), key=lambda number: abs(parts[number].amount.amount_usd))
+        amount = replace(parts[at].amount, amount_usd=parts[at].amount.amount_usd + left)
+        parts[at] = replace(parts[at], amount=amount)
+    return parts
+
+
+def _part(lane: Lane, cause: Cause, amount: Decimal, tokens: int, factor: Decimal | None = None) -> Part:
     return Part(lane, CauseAmount(cause, amount.quantize(_NANO, ROUND_HALF_UP), tokens, factor))

@@ -314,6 +314,9 @@ def _tier_parts(left: dict[Lane, dict[str, int]], rates: Mapping[Lane, Rates]) -
 
 def _call_parts(cell: Cell, lane: Lane, left: Counts, rates: Rates) -> Iterator[Part]:
     """What is left of a lane's tokens: calls that one side does not have."""
+    if not left["input_tokens"] and not left["output_tokens"]:  # the same tokens, of other kinds
+        yield _of_counts(lane, Cause.MISSING_CACHE_FIELDS, rates, left)
+        return
     seen, told = cell.seen.get(lane) or Seen(), (cell.told or {}).get(lane) or Told()
     lacking = {name: min(0, left[name]) for name in TOKEN_COLUMNS}
     beyond = {name: max(0, left[name]) for name in TOKEN_COLUMNS}

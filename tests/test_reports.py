@@ -209,7 +209,7 @@ buckets = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=6)
 @given(said=buckets, parts=st.lists(st.sets(st.integers(1, 6)), max_size=3), order=st.randoms(use_true_random=False))
 def test_twice_in_parts_and_in_any_order_an_import_gives_one_table(
     tmp_path_factory: pytest.TempPathFactory,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -49,11 +50,13 @@ _UNQUOTED = "select coalesce(try(json_extract_string(carried, '$')), carried) as
 
 
 class Carriers:
-    """Opens carriers with an in-process DuckDB of its own."""
+    """Opens carriers with an in-process DuckDB of its own, started for the first of them."""
 
-    def __init__(self) -> None:
-        self._connection = duckdb.connect()
-        self._connection.execute("set threads = 1")
+    @cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect()
+        connection.execute("set threads = 1")
+        return connection
 
     def read(self, texts: pa.StringArray, paths: Sequence[str]) -> list[pa.StringArray]:
         """For each path, the value in each of `texts`: scalars as text, arrays and objects as JSON text.

@@ -119,18 +119,29 @@ def test_order_batches_and_repeats_change_nothing(whole: Calls, tmp_path: Path, 
     assert whole == calls(tmp_path, batches)
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
-def test_midnight_inside_every_capture_changes_nothing(tmp_path: Path, share: float) -> None:
-    """Recordings moved so that midnight UTC falls inside: spans of a trace, and of a request, on two days.
+@pytest.fixture(scope="module")
+def recordings() -> list[list[RawRequest]]:
+    """Every capture's requests with ids of its own.
 
     Their provider repeats its response ids from one recording to the next, and at the same time equal ids are
-    the same answer: each recording gets ids of its own.
+    the same answer.
     """
-    unmoved: list[RawRequest] = []
+    return [with_own_ids(captures.requests(name), name) for name in captures.names()]
+
+
+@pytest.fixture(scope="module")
+def unmoved(recordings: list[list[RawRequest]], tmp_path_factory: pytest.TempPathFactory) -> Calls:
+    """The calls of the recordings when they were made."""
+    return calls(tmp_path_factory.mktemp("unmoved"), [[request for each in recordings for request in each]])
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_midnight_inside_every_capture_changes_nothing(
+    recordings: list[list[RawRequest]], unmoved: Calls, tmp_path: Path, share: float
+) -> None:
+    """Recordings moved so that midnight UTC falls inside: spans of a trace, and of a request, on two days."""
     requests: list[RawRequest] = []
-    for name in captures.names():
-        recording = with_own_ids(captures.requests(name), name)
-        unmoved += recording
+    for recording in recordings:
         starts = sorted(
             record.start_time_unix_nano
             for request in recording
@@ -138,10 +149,9 @@ def test_midnight_inside_every_capture_changes_nothing(tmp_path: Path, share: fl
             if isinstance(record, Span)
         )
         requests += moved(recording, MIDNIGHT_NS - starts[int(len(starts) * share)])
-    whole = calls(tmp_path / "whole", [unmoved])
-    found = calls(tmp_path / "moved", [requests[::2], requests[1::2]])
+    found = calls(tmp_path, [requests[::2], requests[1::2]])
 
-    assert [untimed(call) for call in whole] == [untimed(call) for call in found]
+    assert [untimed(call) for call in unmoved] == [untimed(call) for call in found]
     assert {MIDNIGHT.date(), MIDNIGHT.date() - timedelta(days=1)} == {call["day"] for call in found}
 
 

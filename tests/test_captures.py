@@ -17,6 +17,7 @@ from support import captures
 from support.server import Server
 
 from llmcost.sql import Warehouse
+from llmcost.sql.inventory import Inventory
 
 NOT_TOLD = {
     "langfuse-langchain": "the embedding call is not traced",
@@ -44,9 +45,11 @@ TOKENS = {
 
 @dataclass
 class Comparison:
-    """One capture: what was counted beside what was true."""
+    """One capture: what landed, and what was counted of it beside what was true."""
 
+    landed: Inventory
     calls: list[dict[str, Any]]
+    runs: list[dict[str, Any]]
     billed: list[dict[str, Any]]
     pairs: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
     untold: list[dict[str, Any]] = field(default_factory=list)
@@ -61,7 +64,8 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Comparison]:
 
 def compare(name: str, folder: Path) -> Comparison:
     """Derive one capture and pair each true call with the one row that describes it."""
-    marts = captures.derive(folder, captures.land(folder, [captures.requests(name)]))
+    landed = captures.land(folder, [captures.requests(name)])
+    marts = captures.derive(folder, landed)
     calls = [
         {**call, "cache_write_tokens": (call["cache_write_5m_tokens"] or 0) + (call["cache_write_1h_tokens"] or 0)}
         for call in marts["calls"].to_pylist()
@@ -69,7 +73,7 @@ def compare(name: str, folder: Path) -> Comparison:
     by_span = {span_id: call for call in calls for span_id in call["span_ids"]}
     truth = {row["seq"]: row for row in captures.truth(name)}
     billed = [row for row in truth.values() if row.get("usage") and row["api"] != "responses.retrieve"]
-    result = Comparison(calls, billed)
+    result = Comparison(landed, calls, marts["agent_runs"].to_pylist(), billed)
     for expected in captures.expected(name)["calls"]:
         row = truth[expected["seq"]]
         found = {call["span_id"]: call for span in expected.get("span_ids", ()) if (call := by_span.get(span))}
@@ -115,11 +119,10 @@ def test_nothing_is_counted_above_the_truth(compared: dict[str, Comparison], nam
 
 def test_log_records_add_no_call(compared: dict[str, Comparison], tmp_path: Path) -> None:
     """Libraries that repeat each call in a log record are counted from their spans: the same calls and tokens."""
-    for name, comparison in compared.items():
-        marts = captures.derive(
-            tmp_path / name, captures.land(tmp_path / name, [captures.requests(name, logs=False)])
-        )
-        assert tokens(marts["calls"].to_pylist()) == tokens(comparison.calls), name
+    for name in captures.names_with_logs():
+        spans = captures.land(tmp_path / name, [captures.requests(name, logs=False)])
+        calls = captures.derive(tmp_path / name, spans)["calls"].to_pylist()
+        assert tokens(calls) == tokens(compared[name].calls), name
 
 
 def tokens(calls: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
@@ -182,20 +185,18 @@ OWNERS = ("user_id", "customer_id", "feature", "session_id")
 
 
 def test_owners_are_recovered_wherever_a_span_of_the_trace_tells_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    compared: dict[str, Comparison], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A dimension that all spans of a trace agree on reaches each of its calls; no other value ever does."""
     lines = [f"{'capture':36} {'calls':>5}" + "".join(f" {owner:>14}" for owner in OWNERS)]
-    for name in captures.names():
-        folder = tmp_path / name
-        inventory = captures.land(folder, [captures.requests(name)])
+    for name, comparison in compared.items():
         told: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for paths in inventory.files["spans"].values():
+        for paths in comparison.landed.files["spans"].values():
             for path in paths:
                 for span in pq.read_table(path, columns=["trace_id", *OWNERS]).to_pylist():
                     for owner in OWNERS:
                         told[span["trace_id"], owner] |= {span[owner]} - {None}
-        calls = captures.derive(folder, inventory)["calls"].to_pylist()
+        calls = comparison.calls
         row = f"{name:36} {len(calls):5}"
         for owner in OWNERS:
             for call in calls:
@@ -211,6 +212,16 @@ def test_owners_are_recovered_wherever_a_span_of_the_trace_tells_them(
         lines.append(row)
     with capsys.disabled():
         print("\n" + "\n".join(lines))  # noqa: T201  (the table is this test's result)
+
+
+def test_no_recording_has_a_run_that_is_not_explained(compared: dict[str, Comparison]) -> None:
+    """Agents of seven recordings repeat their calls' usage; none of it is left over."""
+    told = 0
+    for name, comparison in compared.items():
+        reported = [row["unexplained_usd"] for row in comparison.runs]
+        assert not any(reported), name
+        told += any(value is not None for value in reported)
+    assert told == 7
 
 
 def test_all_captures_in_one_lake_count_the_same(

@@ -43,6 +43,11 @@ def names() -> list[str]:
     return sorted(path.name.removesuffix(".truth.jsonl") for path in FOLDER.glob("*.truth.jsonl"))
 
 
+def names_with_logs() -> list[str]:
+    """Those that recorded log records beside their spans."""
+    return [name for name in names() if (FOLDER / f"{name}.logs.bin").exists()]
+
+
 def requests(name: str, *, logs: bool = True) -> list[RawRequest]:
     """The capture's requests in order of arrival, those of logs after those of spans."""
     found = [

@@ -17,6 +17,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -106,7 +107,8 @@ def book_rates(info: book_types.ModelInfo, context: Mapping[str, str]) -> list[d
                 continue
             for over, upto, flat in _tiers(price):
                 period = {"valid_from": begin, "valid_to": end, "minute_from": first, "minute_to": last}
-                rows.append({**period, "input_over": over, "input_upto": upto, **_coefficients(flat)})
+                rates = _coefficients(tuple(flat.__dict__.items()))
+                rows.append({**period, "input_over": over, "input_upto": upto, **rates})
     return rows
 
 
@@ -134,10 +136,15 @@ def _tiers(price: book_types.ModelPrice) -> Iterable[tuple[int, int, book_types.
         yield over, upto, flat
 
 
-def _coefficients(flat: book_types.ModelPrice) -> dict[str, Decimal]:
-    """A flat price as rates, by asking the library what single kinds of tokens cost."""
-    from genai_prices.types import Usage  # noqa: PLC0415
+@lru_cache(maxsize=4096)
+def _coefficients(prices: tuple[tuple[str, Any], ...]) -> Mapping[str, Decimal]:
+    """A flat price, by unit, as rates: what the library says that single kinds of tokens cost.
 
+    Remembered, because a model has one price under most names, tiers and contexts that a day's calls give it.
+    """
+    from genai_prices.types import ModelPrice, Usage  # noqa: PLC0415
+
+    flat = ModelPrice(**dict(prices))
     base = flat.calc_price(Usage())["total_price"]
     probe = {name: flat.calc_price(Usage(**usage))["total_price"] for name, usage in _PROBES.items()}
     rates = {"per_request": base}

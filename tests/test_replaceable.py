@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-import subprocess
-import sys
-from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,16 +11,14 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from support import replacing
+import replacing_run
+from replacing_run import READERS
 from support.lakes import NOW, SmallLake
-from support.load import CALL_USD, calls, new_ids
 
 from llmcost.models.lake import MARTS, Lake
-from llmcost.sql import Warehouse, steady
+from llmcost.sql import steady
 from llmcost.sql.derive import Rules, derived_day
 from llmcost.sql.inventory import Inventory
 from llmcost.sql.replaceable import Live, replace
@@ -138,14 +133,7 @@ def test_two_writers_of_one_file_keep_the_version_that_they_replace(tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> SmallLake:
-    """400 calls on each of three days, all at one price; derived."""
-    small = SmallLake(tmp_path_factory.mktemp("marts") / "lake")
-    source = random.Random(1)  # noqa: S311
-    for days in range(3):
-        at = NOW - timedelta(days=days, hours=1)
-        small.land_requests([calls(new_ids(source, 400), source, int(at.timestamp()) * 10**9)])
-    small.warehouse.refresh()
-    return small
+    return replacing_run.three_days(tmp_path_factory.mktemp("marts") / "lake")
 
 
 @pytest.mark.parametrize("name", MARTS)
@@ -181,68 +169,12 @@ def test_statistics_and_bloom_filters_leave_rows_out(lake: SmallLake) -> None:
     assert [(True,)] == pruned
 
 
-def by_duckdb(lake: Lake, options: str = "") -> tuple[int, Decimal]:
-    with duckdb.connect() as con:
-        files = f"read_parquet('{lake.root}/calls/*/*.parquet' {options})"
-        found = con.execute(f"select count(*), sum(cost_usd) from {files}").fetchall()
-    return found[0][0], found[0][1]
-
-
-def by_pyarrow(lake: Lake) -> tuple[int, Decimal]:
-    files = [str(path) for path in sorted(lake.mart("calls").glob("*/*.parquet"))]
-    column = ds.dataset(files).to_table(columns=["cost_usd"]).column("cost_usd")
-    return len(column), pc.sum(column).as_py()
-
-
-def by_polars(lake: Lake) -> tuple[int, Decimal]:
-    found = pl.scan_parquet(f"{lake.root}/calls/*/*.parquet").select(pl.len(), pl.col("cost_usd").sum())
-    rows, cost = found.collect().row(0)
-    return rows, cost
-
-
-def by_rollup(lake: Lake) -> tuple[int, Decimal]:
-    answer = Warehouse(lake.root, now=lambda: NOW).ask("cost-per-feature", since="7d")
-    of_the_rows = sum(answer.table.column("calls").to_pylist()), sum(answer.table.column("cost_usd").to_pylist())
-    assert of_the_rows == (answer.coverage.calls, answer.coverage.cost_usd)
-    return answer.coverage.calls, answer.coverage.cost_usd
-
-
-def by_sql(lake: Lake) -> tuple[int, Decimal]:
-    """The same file twice in one query."""
-    query = "select a.n, a.usd, b.n as m from (select count(*) as n, sum(cost_usd) as usd from calls) as a, "
-    row = Warehouse(lake.root, now=lambda: NOW).sql(query + "(select count(*) as n from calls) as b").to_pylist()[0]
-    assert row["n"] == row["m"]
-    return row["n"], row["usd"]
-
-
-READERS: dict[str, Callable[[Lake], tuple[int, Decimal]]] = {
-    "duckdb": by_duckdb,
-    "duckdb by day": lambda lake: by_duckdb(lake, ", hive_partitioning = true, union_by_name = true"),
-    "pyarrow": by_pyarrow,
-    "polars": by_polars,
-    "rollup": by_rollup,
-    "sql": by_sql,
-}
-
-
 @pytest.mark.parametrize("reader", READERS)
 def test_a_reader_beside_a_writer_is_always_right(lake: SmallLake, reader: str) -> None:
-    """Three days replaced 50 times a second: no error, and no total that was never written."""
-    program = [sys.executable, replacing.__file__, str(lake.lake.root), "200", "50"]
-    writer = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
-    answers, wrong, errors = 0, [], []
-    while writer.poll() is None:
-        try:
-            rows, cost = READERS[reader](lake.lake)
-        except (Exception, pl.exceptions.PanicException) as error:
-            errors.append(repr(error))
-            continue
-        answers += 1
-        if rows % replacing.STEP or cost != rows * CALL_USD:
-            wrong.append((rows, cost))
-    assert (0, "") == (writer.returncode, writer.communicate()[1])
-    assert answers, errors[:2]
-    assert ([], []) == (errors, wrong)
+    """Days replaced 50 times a second: no error, and no total that was never written."""
+    seen = replacing_run.beside_a_writer(lake.lake, reader, times=70)
+    assert seen.answers, seen
+    assert ([], []) == (seen.errors, seen.wrong)
 
 
 @pytest.fixture

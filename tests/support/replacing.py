@@ -29,6 +29,7 @@ def run(lake: Path, times: int, times_a_second: float) -> None:
     whole = {path: pq.ParquetFile(path).read() for path in files}
     stamps = {path: {k.decode(): v.decode() for k, v in pq.read_metadata(path).metadata.items()} for path in files}
     con = connect()
+    print("begins", flush=True)  # noqa: T201
     started = time.monotonic()
     for number in range(times):
         path = files[number % len(files)]

@@ -8,8 +8,9 @@ import pytest
 from differential_run import differences
 
 
-@pytest.mark.parametrize("seed", [3, 14, 15])
+# In these two everything happens that can; a longer history costs little, a comparison much.
+@pytest.mark.parametrize("seed", [4, 181])
 def test_an_answer_is_what_the_spans_alone_give(tmp_path: Path, seed: int) -> None:
     """Whatever landed, late, twice or out of order; revised, repriced, refreshed, killed or compacted."""
-    for history, found in differences(tmp_path, seed, steps=8):
+    for history, found in differences(tmp_path, seed, steps=14):
         assert [] == found, history.steps

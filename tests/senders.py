@@ -166,8 +166,8 @@ SDKS: dict[str, Send] = {
 """Every SDK and protocol; Python's SDK has no exporter of JSON."""
 
 
-def wait_for(lake: Path, feature: str) -> Seen:
-    """Ask the rollup, as a process of its own, until the feature's success is in it."""
+def wait_for(lake: Path, feature: str, patience: float = SECONDS) -> Seen:
+    """Ask the rollup, as a process of its own, until the feature's success is in it; so many seconds at most."""
     begun = time.monotonic()
     question = ["rollup", "cost-per-outcome", "--since", "1h", "--group-by", "feature", "--format", "json"]
     command = [sys.executable, "-m", "llmcost.cli", *question, "--lake", str(lake)]
@@ -177,9 +177,9 @@ def wait_for(lake: Path, feature: str) -> Seen:
         for row in json.loads(asked.stdout)["rows"] if asked.returncode == 0 else []:
             if row["feature"] == feature and row["outcome"] == "resolved" and row["successes"] == 1:
                 return Seen(row, seconds)
-        if seconds > SECONDS:
+        if seconds > patience:
             raise AssertionError(
-                f"{feature} is not in the rollup after {SECONDS:.0f} s: {asked.stdout + asked.stderr!r}"
+                f"{feature} is not in the rollup after {patience:.0f} s: {asked.stdout + asked.stderr!r}"
             )
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from support import captures
 from support.otlp import span_ids, trace_request
-from support.server import CHILDREN, PATIENCE_SECONDS, Server, landed_span_ids
+from support.server import CHILDREN, PATIENCE_SECONDS, Server, landed_span_ids, wait_until
 from test_http_receiver import JSON, PROTOBUF, ask, told
 from test_otlp_json import otlp_json
 from test_unpack import make_bomb
@@ -248,13 +248,6 @@ def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
         last = str(raised.value).splitlines()[-1]
     assert last.startswith(f'cannot listen on server.grpc = "127.0.0.1:{one.port}": Address already in use')
     assert not (tmp_path / "other").exists()
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _runs(process: int) -> bool:

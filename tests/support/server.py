@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -131,6 +132,14 @@ class Server:
         while any(path.suffix in (".open", ".seg") for path in self.lake.glob("journal/*/*")):
             assert time.monotonic() < deadline, f"not landed:\n{self.log()}"
             time.sleep(0.05)
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    """Return when something is so."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def free_port() -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from gate_run import CANDIDATES, MEASURED, most_wrong, simulated
 from support.lakes import NOW, SmallLake
 from support.marts import Row, booked, evaluation, outcome, session, write_marts
@@ -23,6 +27,7 @@ from llmcost.models.windows import Window
 from llmcost.sql.gate import asked, judge
 from llmcost.sql.gate_answer import Finding, GateReport, Limits, Measure, Measured, Verdict
 
+ROOT = Path(__file__).parent.parent
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 WEEK = Window(NOW - 7 * DAY, NOW)
 V3, V4 = {"prompt_version": "v3"}, {"prompt_version": "v4"}
@@ -306,3 +311,19 @@ def test_a_wrong_verdict_is_as_rare_as_the_confidence_says(name: str) -> None:
     allowed = most_wrong(tally.pairs) * tally.pairs
     assert tally.verdicts[wrong] <= allowed
     assert max(tally.too_high[each] + tally.too_low[each] for each in MEASURED) <= allowed
+
+
+def test_the_workflow_in_the_docs_reports_and_hands_on_the_verdict(lake: SmallLake, tmp_path: Path) -> None:
+    """Its gate step as the runner would run it; six hours hold no call of this lake, so there is too little data."""
+    workflow = yaml.safe_load((ROOT / "docs" / "examples" / "gate.yml").read_text())
+    (step,) = (step for step in workflow["jobs"]["gate"]["steps"] if step.get("id") == "gate")
+    told = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "GITHUB_OUTPUT": str(tmp_path / "output")}
+    sides = {"BASELINE": "v3", "CANDIDATE": "v4", "LLMCOST_LAKE": str(lake.lake.root)}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(
+        ["/bin/bash", "-e", "-c", step["run"]], cwd=tmp_path, env={**told, **sides, "PATH": path}, check=True
+    )
+
+    assert (tmp_path / "output").read_text() == "code=3\n"
+    assert (tmp_path / "summary").read_text() == (tmp_path / "gate.md").read_text()
+    assert "**NOT ENOUGH DATA: no call of the baseline" in (tmp_path / "summary").read_text()

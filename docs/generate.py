@@ -27,8 +27,8 @@ DOCS = Path(__file__).parent
 HELP_WIDTH = "100"
 COMMANDS = (
     (), ("serve",), ("connect",), ("tokens",), ("tokens", "create"), ("tokens", "list"), ("tokens", "revoke"),
-    ("rollup",), ("why",), ("gate",), ("statement",), ("focus",), ("trace",), ("sql",), ("bi",), ("refresh",), ("audit",),
-    ("doctor",), ("compact",), ("vacuum",), ("prices",), ("prices", "show"),
+    ("rollup",), ("why",), ("gate",), ("statement",), ("focus",), ("trace",), ("sql",), ("bi",), ("refresh",),
+    ("audit",), ("doctor",), ("compact",), ("vacuum",), ("prices",), ("prices", "show"),
     ("prices", "unmatched"), ("prices", "check"), ("prices", "diff"), ("reprice",), ("outcomes",),
     ("outcomes", "import"), ("reconcile",), ("reconcile", "import"), ("reconcile", "fetch"), ("demo",),
 )  # fmt: skip

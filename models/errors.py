@@ -6,6 +6,7 @@
     ├── PriceBookError      a price file is wrong                  (exit code 2)
     ├── OutcomeFileError    a file of outcomes is wrong            (exit code 2)
     ├── ReportError         a provider's report is wrong           (exit code 2)
+    ├── BudgetFileError     the file of budgets is wrong           (exit code 2)
     ├── LakeError           the lake cannot be used                (exit code 3)
     │   ├── LakeMissing
     │   ├── LakeNotWritable
@@ -51,6 +52,12 @@ class OutcomeFileError(LlmcostError):
 
 class ReportError(LlmcostError):
     """A report of a provider cannot be read, or is not what it is taken for."""
+
+    exit_code = 2
+
+
+class BudgetFileError(LlmcostError):
+    """The file of budgets does not hold what it must."""
 
     exit_code = 2
 

@@ -12,6 +12,8 @@ prices/*.toml             the user's price layers
 prices/restatements.jsonl what a changed price book did to booked days, a line a day
 llmcost.duckdb            views over the marts for BI tools, once `llmcost bi` was run
 metrics/*.prom            figures of the lake, for /metrics
+budgets.yaml              the user's budgets
+budget.sock budget.lock   of the process that decides on them
 tokens.json               senders' tokens, as hashes; for its owner only
 journal/RECEIVER/         acknowledged requests that are not landed yet
 retention.json            which days are sealed because their spans or events were removed
@@ -20,8 +22,10 @@ upkeep.lock  upkeep.tmp/  held by, and spilled to by, what compacts and vacuums
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -30,6 +34,9 @@ from .errors import LakeMissing, LakeNotWritable, LakeTooNew
 
 FORMAT_VERSION = 1
 """Raised when a lake of this program can no longer be read by older programs."""
+
+_SOCKET_BYTES = 100
+"""Longest path of a socket that every system takes."""
 
 TABLES = ("spans", "events")
 MARTS = ("calls", "traces", "agent_runs", "outcomes", "evals", "unbilled_spans")
@@ -57,6 +64,25 @@ class Lake:
     def tokens(self) -> Path:
         """The file of senders' tokens; it is there once the first was made."""
         return self.root / "tokens.json"
+
+    @property
+    def budgets(self) -> Path:
+        """The file of the user's budgets, unless the settings name another."""
+        return self.root / "budgets.yaml"
+
+    @property
+    def budget_socket(self) -> Path:
+        """Where the process that decides on budgets listens: in the lake, if a socket's path may be so long."""
+        inside = self.root.resolve() / "budget.sock"
+        if len(os.fsencode(inside)) <= _SOCKET_BYTES:
+            return inside
+        name = hashlib.sha256(os.fsencode(inside)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"llmcost-{os.getuid()}-{name}" / "budget.sock"
+
+    @property
+    def budget_lock(self) -> Path:
+        """Held with flock by the process that decides on budgets."""
+        return self.root / "budget.lock"
 
     @property
     def prices(self) -> Path:

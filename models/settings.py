@@ -145,6 +145,29 @@ class Reconciling(_Section):
     )
 
 
+class Budgeting(_Section):
+    """How budgets are decided; the budgets themselves stand in their file."""
+
+    file: Path | None = Field(None, description="File of the budgets; without a value budgets.yaml in the lake")
+    when_unknown: Literal["allow", "block"] = Field(
+        "allow", description="What is said of a request under a hard budget while nobody knows what was spent"
+    )
+    stale_seconds: float = Field(
+        300.0, gt=0, description="Age at which figures of spend are no longer taken for known"
+    )
+    reservation_seconds: float = Field(
+        300.0, gt=0, le=86_400, description="How long a reservation holds that nobody settles"
+    )
+    landing_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="How long after a request its span may land; until then a settled reservation still counts",
+    )
+    refresh_seconds: float = Field(
+        1.0, gt=0, description="Least rest between two looks at what landed; it also rests as long as one took"
+    )
+
+
 class Settings(BaseSettings):
     """All settings of llmcost."""
 
@@ -165,6 +188,7 @@ class Settings(BaseSettings):
     upkeep: Upkeep = Upkeep()
     retention: Retention = Retention()
     reconcile: Reconciling = Reconciling()
+    budgets: Budgeting = Budgeting()
     conventions: dict[str, Any] = Field(
         default_factory=dict, description="Additions to the conventions table, in its own shape"
     )

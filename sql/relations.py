@@ -21,6 +21,7 @@ CHARGEBACK = Path(__file__).with_name("chargeback")
 DRIVERS = Path(__file__).with_name("drivers")
 ROLLUPS = Path(__file__).with_name("rollups")
 SIDES = Path(__file__).with_name("sides")
+SPEND = Path(__file__).with_name("spend")
 VIEWS = Path(__file__).with_name("views")
 
 _COLUMN = re.compile(r"(?:^|[ .)])([a-z_][a-z0-9_]*),?\s+--\s+(.+)$")

@@ -52,12 +52,14 @@ from .steady import ask_steady
 if TYPE_CHECKING:
     import polars as pl
 
+    from ..models.budgets import Budgets
     from .cost_change import CostChange
     from .focus import BilledCost, FocusExport
     from .gate_answer import GateReport
     from .reconciliation import Reconciliation
     from .retention import Remove, Retained
     from .shared_cost import Key
+    from .spending import Hidden, Spent
     from .statements import Statements
 
 
@@ -495,6 +497,12 @@ class Warehouse:
 
         rules = Rules.load(self.lake, self.settings)
         return retain(self.lake, rules, self.settings.retention, now=self._now(), remove=remove, progress=progress)
+
+    def spent(self, budgets: Budgets, hidden: Hidden | None = None, progress: Progress | None = None) -> Spent:
+        """What was spent by now in the periods of `budgets`; `hidden` is how the lake's hashed values are made."""
+        from .spending import Spending, as_said  # noqa: PLC0415
+
+        return Spending(self.lake, self.settings, self._now, hidden or as_said).look(budgets, progress)
 
     def doctor(self) -> list[Finding]:
         """Check the lake's health, freshness and coverage."""

@@ -13,6 +13,7 @@ from ..models.errors import LlmcostError
 from . import (
     audit,
     bi,
+    budget,
     compact,
     connect,
     demo,
@@ -48,7 +49,7 @@ Examples:
 Exit codes:
   0  done
   1  doctor found a failure, an audit an offender, a gate a worse candidate, reconcile more than --max-variance,
-     the demo's bill is wrong, or the program has a bug
+     a budget blocks, the demo's bill is wrong, or the program has a bug
   2  the question is wrong: an option, a name, a setting, a price file, a report
   3  the lake is missing, not writable, or written by a newer llmcost; or a gate has too little data
   4  received spans could not be landed
@@ -81,6 +82,7 @@ app.command()(vacuum.vacuum)
 app.add_typer(tokens.app)
 app.add_typer(prices.app)
 app.add_typer(outcomes.app)
+app.add_typer(budget.app)
 app.add_typer(reconcile.app)
 app.command()(reprice.reprice)
 app.command()(demo.demo)

@@ -30,7 +30,8 @@ COMMANDS = (
     ("rollup",), ("why",), ("gate",), ("statement",), ("focus",), ("trace",), ("sql",), ("bi",), ("refresh",),
     ("audit",), ("doctor",), ("compact",), ("vacuum",), ("prices",), ("prices", "show"),
     ("prices", "unmatched"), ("prices", "check"), ("prices", "diff"), ("reprice",), ("outcomes",),
-    ("outcomes", "import"), ("reconcile",), ("reconcile", "import"), ("reconcile", "fetch"), ("demo",),
+    ("outcomes", "import"), ("reconcile",), ("reconcile", "import"), ("reconcile", "fetch"), ("budget",),
+    ("budget", "status"), ("budget", "check"), ("demo",),
 )  # fmt: skip
 
 

@@ -62,11 +62,12 @@ def serve(
     """
     from ..ingest.serve import serve as receive  # noqa: PLC0415  start-up time
     from ..models.settings import load  # noqa: PLC0415
-    from .keeper_order import companion  # noqa: PLC0415
+    from . import desk_order, keeper_order  # noqa: PLC0415
 
     settings = load(config, lake=lake)
     said = {"grpc": grpc, "http": http, "allow_anonymous": allow_anonymous or None}
     chosen = {name: value for name, value in said.items() if value is not None}
     settings = settings.model_copy(update={"server": settings.server.model_copy(update=chosen)})
     form: Literal["json", "text"] = "json" if log_format is LogFormat.JSON else "text"
-    receive(settings, lake=settings.lake, companions=[companion(settings, form)], log_format=form)
+    beside = [keeper_order.companion(settings, form), desk_order.companion(settings, form)]
+    receive(settings, lake=settings.lake, companions=beside, log_format=form)

@@ -1,6 +1,7 @@
 """OTLP/HTTP as an ASGI application, with the pages by which the server is watched.
 
     POST …/v1/traces  …/v1/logs  …/v1/metrics     protobuf or JSON, plain or compressed
+    POST /v1/budget/…                             may a request be made (budget_routes.py)
     GET  /healthz                                 the process lives
     GET  /readyz                                  it takes requests, or why not
     GET  /metrics                                 for Prometheus
@@ -26,6 +27,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from .access import CHALLENGE
+from .budget_line import BudgetLine
+from .budget_routes import budget_routes
 from .check import MalformedRequest
 from .intake import Intake, Place, too_large
 from .otlp_json import to_protobuf
@@ -60,8 +63,9 @@ def application(
     cors_origins: Sequence[str] = (),
     journal: Path | None = None,
     more_metrics: Path | None = None,
+    budgets: BudgetLine | None = None,
 ) -> Starlette:
-    """The application over `intake`.
+    """The application over `intake`, and over `budgets`, if anybody decides on them.
 
     /metrics tells of the segments below the folder `journal`, and adds the `*.prom` files of `more_metrics`. It
     tells what is spent, so it asks for a token where sending does, one that is not limited to a tenant.
@@ -91,6 +95,8 @@ def application(
         routes += [
             Route(f"{prefix}/v1/{service.name}", export, methods=["POST"]) for prefix in ("", "/{prefix:path}")
         ]
+    if budgets is not None:
+        routes += budget_routes(intake, budgets, _refusal, request_seconds)
     cors = Middleware(CORSMiddleware, allow_origins=cors_origins, allow_methods=["POST"], allow_headers=["*"])
     app = Starlette(
         routes=routes,

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..models.errors import SettingsError
 from .addresses import Address, bound_sockets
+from .budget_line import BudgetLine
 from .http_app import application
 from .intake import Intake
 from .tls import Renewal, Tls
@@ -41,14 +42,18 @@ class HttpReceiver:
         cors_origins: Sequence[str] = (),
         journal: Path | None = None,
         more_metrics: Path | None = None,
+        budgets: BudgetLine | None = None,
         share_port: bool = False,
         tls: Tls | None = None,
     ) -> None:
         """`journal` and `more_metrics` are what /metrics shows beside the counters: see http_app.application.
 
+        `budgets` is who decides on them; without it nothing is at their paths.
+
         With `share_port` other processes may listen on the same port. Without `tls` senders speak plain text.
         """
         self._tls = tls
+        self._budgets = budgets
         self._renewing: asyncio.Task[None] | None = None
         self._share_port = share_port
         app = application(
@@ -57,6 +62,7 @@ class HttpReceiver:
             cors_origins=cors_origins,
             journal=journal,
             more_metrics=more_metrics,
+            budgets=budgets,
         )
 
         class Protocol(_Timed):
@@ -110,6 +116,8 @@ class HttpReceiver:
         if self._serving is not None:
             self._server.should_exit = True
             await self._serving
+        if self._budgets is not None:
+            await self._budgets.close()
 
 
 class _Server(uvicorn.Server):

@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..models.lake import Lake
-from ..models.settings import Content, Landing, Server, Settings
+from ..models.settings import Budgeting, Content, Landing, Server, Settings
 from .logs import LogFormat
 from .privacy import Privacy, hash_key
 
@@ -41,6 +41,7 @@ class ReceiverOrder(Order):
     landing: Landing
     backlog_bytes: int
     open_without_tokens: bool
+    budgets: Budgeting = Budgeting()
 
 
 class WorkerOrder(Order):

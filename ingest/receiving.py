@@ -20,6 +20,7 @@ from ..models.lake import Lake
 from ..models.settings import MIB
 from . import child
 from .access import Access
+from .budget_line import BudgetLine
 from .delta import landed_tables
 from .group_commit import Bounds, GroupCommit
 from .http_receiver import HttpReceiver
@@ -100,6 +101,7 @@ async def _receivers(order: ReceiverOrder, lake: Lake, intake: Intake) -> list[R
         cors_origins=order.server.cors_origins,
         journal=lake.journal,
         more_metrics=lake.metrics,
+        budgets=BudgetLine(lake, order.budgets),
         share_port=True,
         tls=tls,
     )

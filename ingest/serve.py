@@ -1,4 +1,4 @@
-"""The server: receivers, the workers that land what they acknowledge, and the keeper, from start to a drained stop.
+"""The server: receivers, the workers that land what they acknowledge, and companions, from start to a drained stop.
 
 This process only starts the others, passes word between them, and starts again whichever ends. It holds
 the ports and the locks of the receivers' folders, so that neither is lost while a receiver is started again.
@@ -190,6 +190,7 @@ def _receivers(plan: _Plan, workers: Sequence[Child]) -> list[Child]:
             landing=settings.landing,
             backlog_bytes=settings.landing.journal_max_mib * MIB // len(plan.folders),
             open_without_tokens=plan.open_without_tokens,
+            budgets=settings.budgets,
         )
         made.append(
             Child(

@@ -46,7 +46,7 @@ def exposition(lake: Lake) -> str:
     for name, column, meaning in _METRICS:
         lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
         lines += [
-            f'{name}{{provider="{_escaped(row["provider"])}",status="{_escaped(row["status"])}"}} {row[column]}'
+            f'{name}{{provider="{escaped(row["provider"])}",status="{escaped(row["status"])}"}} {row[column]}'
             for row in found
         ]
     return "\n".join([*lines, ""])
@@ -59,11 +59,15 @@ def _spent(lake: Lake, days: Sequence[date]) -> list[dict[str, Any]]:
 
 def write_metrics(lake: Lake, folder: Path) -> Path:
     """Write FILE into `folder`, whole or not at all. Raises LakeNotWritable if it cannot be written."""
-    target = folder / FILE
-    temporary = folder / f".{FILE}.{os.getpid()}"
+    return write_page(folder / FILE, exposition(lake))
+
+
+def write_page(target: Path, text: str) -> Path:
+    """Replace the file `target` of Prometheus text, whole or not at all. Raises LakeNotWritable."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(exposition(lake), encoding="utf-8")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(target)
     except OSError as error:
         raise LakeNotWritable(f'cannot write the metrics "{target}": {error.strerror or error}') from error
@@ -72,10 +76,10 @@ def write_metrics(lake: Lake, folder: Path) -> Path:
     return target
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     r"""A label's value.
 
-    >>> print(_escaped('a "b"'))
+    >>> print(escaped('a "b"'))
     a \"b\"
     """
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

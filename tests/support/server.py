@@ -32,11 +32,13 @@ _SERVE = """
 import sys
 from pathlib import Path
 from llmcost.ingest.serve import serve
-from llmcost.cli.keeper_order import companion
+from llmcost.cli import desk_order, keeper_order
 from llmcost.models import errors, settings
 try:
     told = settings.load(lake=Path(sys.argv[1]))
-    beside = [companion(told, "text")] if "keeper" in sys.argv else []
+    beside = [keeper_order.companion(told, "text")] if "keeper" in sys.argv else []
+    if ahead := [word.removeprefix("desk=") for word in sys.argv if word.startswith("desk=")]:
+        beside.append(desk_order.companion(told, "text", clock_ahead_seconds=float(ahead[0])))
     serve(told, lake=told.lake, companions=beside, ready=lambda port: print(port, flush=True))
 except errors.LlmcostError as error:
     sys.exit(str(error))
@@ -44,10 +46,16 @@ except errors.LlmcostError as error:
 
 
 class Server:
-    """A running server, with a keeper if asked. Settings are given as LLMCOST_ environment variables."""
+    """A running server, with a keeper if asked. Settings are given as LLMCOST_ environment variables.
 
-    def __init__(self, lake: Path, *, port: int = 0, keeper: bool = False, **settings: object) -> None:
+    With `desk` also with the process that decides on budgets, whose clock is so many seconds ahead.
+    """
+
+    def __init__(
+        self, lake: Path, *, port: int = 0, keeper: bool = False, desk: float | None = None, **settings: object
+    ) -> None:
         self._options = ["keeper"] if keeper else []
+        self._options += [] if desk is None else [f"desk={desk}"]
         self.lake = lake
         self._log = lake.parent / f"{lake.name}.log"
         addresses = {"LLMCOST_SERVER__GRPC": f"127.0.0.1:{port}", "LLMCOST_SERVER__HTTP": "127.0.0.1:0"}
@@ -91,8 +99,8 @@ class Server:
 
     def kill_all(self) -> None:
         """SIGKILL to all of its processes, as when the machine loses its power."""
-        for name in (*CHILDREN, *self._options):
-            self.signal_child(name)
+        for name in (*CHILDREN, *(option.partition("=")[0] for option in self._options)):
+            self.signal_child({"desk": "budget desk"}.get(name, name))
         self.kill()
 
     def signal_child(self, name: str, number: int = signal.SIGKILL) -> None:

@@ -1,0 +1,352 @@
+"""The decision endpoint: what it answers, what it holds for requests under way, and what survives its processes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.lakes import NOW
+from support.marts import booked, write_marts
+from support.server import PATIENCE_SECONDS, Server
+from support.spans import call, request
+
+from llmcost.ingest.tokens import TokenFile
+from llmcost.models.budget_file import BudgetFile
+from llmcost.models.lake import Lake
+from llmcost.models.money import nanos, usd
+from llmcost.models.reservations import Reservations
+from llmcost.models.settings import Budgeting, Settings
+from llmcost.sql.desk import Desk
+from llmcost.sql.spending import as_said
+
+
+class Clock:
+    """A clock that stands until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def goes_on(self, **length: float) -> None:
+        self.at += timedelta(**length)
+
+
+class Table:
+    """A desk over a lake of booked calls, without processes."""
+
+    def __init__(self, folder: Path, budgets: str, *calls: dict[str, Any], **settings: Any) -> None:
+        self.lake = write_marts(folder / "lake", calls=calls)
+        self.lake.budgets.write_text(f"budgets: {budgets}")
+        self.clock = Clock()
+        self.desk = Desk(
+            self.lake,
+            Settings().model_copy(update={"budgets": Budgeting(**settings)}),
+            BudgetFile(self.lake.budgets),
+            as_said,
+            self.clock,
+        )
+        self.look()
+
+    def look(self) -> None:
+        self.desk.take(self.desk.look())
+
+    def decide(self, forced: dict[str, str] | None = None, **body: Any) -> dict[str, Any]:
+        return self.desk.decide(body, forced or {})
+
+
+def test_reservations_count_until_their_calls_have_landed(tmp_path: Path) -> None:
+    """At the estimate while under way, at the cost once settled, and not at all once the figures hold the call."""
+    table = Table(tmp_path, "{teams: {x: {limit: 10, hard: true}}}", booked("a", "4", team="x"))
+    first = table.decide(team="x", estimated_cost_usd="5")
+    assert "allow" == first["decision"]
+    second = table.decide(team="x", estimated_cost_usd="1.5")
+    assert ("block", "5.000000000") == (second["decision"], second["budget"]["reserved_usd"])
+    assert 5 == second["retry_after_seconds"], "only a reservation is in the way"
+    assert table.desk.settle({"reservation_id": first["reservation_id"], "cost_usd": "2"})["settled"]
+    third = table.decide(team="x", estimated_cost_usd="4")
+    assert ("allow", "2.000000000") == (third["decision"], third["budget"]["reserved_usd"])
+    assert table.desk.settle({"reservation_id": third["reservation_id"], "released": True})["settled"]
+    table.clock.goes_on(seconds=29)
+    table.look()
+    assert "2.000000000" == table.decide(team="x")["budget"]["reserved_usd"]
+    table.clock.goes_on(seconds=1)
+    assert "2.000000000" == table.decide(team="x")["budget"]["reserved_usd"], "the figures are of a second ago"
+    table.look()
+    assert "0.000000000" == table.decide(team="x")["budget"]["reserved_usd"]
+    assert not table.desk.settle({"reservation_id": first["reservation_id"]})["settled"]
+
+
+def test_what_nobody_settles_expires_and_a_period_starts_from_nothing(tmp_path: Path) -> None:
+    table = Table(tmp_path, "{default_period: daily, org: {limit: 3, hard: true}}", reservation_seconds=60)
+    table.decide(estimated_cost_usd=1)
+    table.clock.goes_on(seconds=60)
+    table.look()
+    assert "0.000000000" == table.decide()["budget"]["reserved_usd"]
+    table.clock.at = NOW.replace(hour=23, minute=59, second=59)
+    table.look()
+    under_way, settled = (table.decide(estimated_cost_usd=1)["reservation_id"] for _ in range(2))
+    table.desk.settle({"reservation_id": settled})
+    assert "2.000000000" == table.decide()["budget"]["reserved_usd"]
+    table.clock.goes_on(seconds=2)
+    assert "1.000000000" == table.decide()["budget"]["reserved_usd"], "the settled one was yesterday's"
+    table.desk.settle({"reservation_id": under_way})
+    assert "1.000000000" == table.decide()["budget"]["reserved_usd"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["reserve", "settle", "drop", "wait", "turn"]), st.integers(0, 9), st.integers(0, 50)
+        ),
+        max_size=60,
+    )
+)
+def test_what_is_held_is_the_sum_of_what_is_under_way(steps: list[tuple[str, int, int]]) -> None:
+    """Whatever is reserved, settled, dropped and forgotten in whatever order; and all of it ends at nothing."""
+    from llmcost.models.budget_file import parse
+    from llmcost.models.verdicts import Ceilings
+
+    ceilings = Ceilings(parse("budgets: {org: {limit: 1}, teams: {a: {limit: 1}}}"))
+    made: list[str] = []
+    open_: dict[str, int] = {}
+    held, now = Reservations(timedelta(seconds=30)), NOW
+    (org,) = ceilings.over({})
+    for what, which, amount in steps:
+        name = made[which % len(made)] if made else "none"
+        if what == "reserve":
+            entities = {"team": ["a"]} if amount % 2 else {}
+            counters = ceilings.over(entities)
+            made.append(held.make(entities, amount, counters, now=now, lasts=timedelta(days=9)).id)
+            open_[made[-1]] = amount
+        elif what == "settle":
+            if held.settle(name, amount, now) is not None:
+                open_[name] = amount
+        elif what == "drop":
+            held.drop(name)
+            open_.pop(name, None)
+        elif what == "turn":
+            held.arrange(ceilings.over, lambda _: NOW)
+        else:
+            now += timedelta(seconds=which)
+            held.sweep(now, None)
+        assert sum(open_.values()) == held.held(org)
+    held.sweep(now + timedelta(days=9), now + timedelta(days=9))
+    assert (0, 0) == (held.held(org), len(held))
+
+
+def test_a_block_says_what_blocks_and_when_to_try_again(tmp_path: Path) -> None:
+    table = Table(tmp_path, "{teams: {x: {limit: 4, hard: true}}}", booked("a", "4", team="x", user_id="u"))
+    answer = table.decide(team="x", user="u")
+    budget = answer["budget"]
+    assert ("block", "budget_exceeded") == (answer["decision"], answer["reason"])
+    assert ("team", "x", "monthly", True) == tuple(budget[name] for name in ("level", "entity", "period", "hard"))
+    assert ("4.000000000", "4.000000000") == (budget["limit_usd"], budget["spent_usd"])
+    assert "2026-12-01T00:00:00Z" == budget["period_end"] == answer["retry_at"]
+    assert (datetime(2026, 12, 1, tzinfo=UTC) - NOW).total_seconds() == answer["retry_after_seconds"]
+    assert 0 == answer["age_seconds"]
+
+
+def test_a_tokens_word_stands_over_the_bodys_and_hides_what_others_spend(tmp_path: Path) -> None:
+    table = Table(
+        tmp_path,
+        "{org: {limit: 1, hard: true}, customers: {acme: {limit: 9, hard: true}, beta: {limit: 1, hard: true}}}",
+        booked("a", "4", customer_id="acme"),
+    )
+    answer = table.decide({"customer_id": "acme"}, customer="beta")
+    assert ("block", "org") == (answer["decision"], answer["budget"]["level"])
+    assert not {"spent_usd", "limit_usd", "left_usd"} & answer["budget"].keys()
+    assert "$" not in answer["message"]
+    table.lake.budgets.write_text("budgets: {customers: {acme: {limit: 9, hard: true}}}")
+    table.look()
+    assert "4.000000000" == table.decide({"customer_id": "acme"}, customer="beta")["budget"]["spent_usd"]
+
+
+def test_while_nobody_knows_the_setting_decides(tmp_path: Path) -> None:
+    """And only hard budgets are closed by it."""
+    budgets = "{teams: {x: {limit: 4, hard: true}, y: {limit: 4}}}"
+    closed = Table(tmp_path / "closed", budgets, when_unknown="block", stale_seconds=60)
+    opened = Table(tmp_path / "opened", budgets, stale_seconds=60)
+    for table in (closed, opened):
+        assert not table.decide(team="x")["is_stale"]
+        table.clock.goes_on(seconds=61)
+    assert ("block", "spend_unknown") == tuple(closed.decide(team="x")[name] for name in ("decision", "reason"))
+    assert "allow" == closed.decide(team="y")["decision"]
+    stale = opened.decide(team="x")
+    assert ("allow", True, 61) == (stale["decision"], stale["is_stale"], stale["age_seconds"])
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ([], "must be a JSON object"),
+        ({"taem": "x"}, 'unknown field "taem"'),
+        ({"team": 3}, '"team" must be a text'),
+        ({"team": ["x"]}, '"team" must be a text'),
+        ({"estimated_cost_usd": "NaN"}, "not between"),
+        ({"estimated_cost_usd": -1}, "not between"),
+        ({"run": {"steps": 3}}, '"run" must be an object with some of'),
+        ({"run": {"depth": -1}}, '"run.depth" must be a whole number'),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused_by_name(tmp_path: Path, body: Any, said: str) -> None:
+    table = Table(tmp_path, "{org: {limit: 4}}")
+    assert said in table.desk.answer(json.dumps({"ask": "decision", "body": body, "forced": {}}).encode())["wrong"]
+    assert "wrong" in table.desk.answer(json.dumps({"ask": "settle", "body": body}).encode())
+
+
+def test_the_metrics_and_the_log_tell_how_budgets_stand(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A notice once for each share that is reached; users are no labels."""
+    table = Table(
+        tmp_path,
+        "{teams: {x: {limit: 5, hard: true}}, users: {u: {limit: 40}}}",
+        booked("a", "4", team="x", user_id="u"),
+    )
+    for _ in range(2):
+        table.desk.tell()
+    notices = [record.__dict__["fields"] for record in caplog.records]
+    assert [("team x", 80)] == [(each["budget"], each["percent"]) for each in notices]
+    table.decide(team="x", estimated_cost_usd=1)
+    table.desk.tell()
+    page = (table.lake.metrics / "budgets.prom").read_text()
+    labels = '{level="team",entity="x",period="monthly",hard="true"}'
+    for name, value in (("limit", "5.000000000"), ("spent", "4.000000000"), ("reserved", "1.000000000")):
+        assert f"llmcost_budget_{name}_usd{labels} {value}" in page.splitlines()
+    assert 'llmcost_budget_decisions_total{decision="allow"} 1' in page.splitlines()
+    assert 'level="user"' not in page
+
+
+class Asking:
+    """Questions over HTTP to a running server."""
+
+    def __init__(self, server: Server, token: str | None = None) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.http_port(), timeout=PATIENCE_SECONDS)
+        self.headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
+
+    def post(self, path: str, body: object) -> tuple[int, dict[str, Any], str | None]:
+        """Status, answer and Retry-After."""
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.connection.request("POST", f"/v1/budget/{path}", text, self.headers)
+        answer = self.connection.getresponse()
+        return answer.status, json.loads(answer.read()), answer.getheader("retry-after")
+
+    def decide(self, **body: object) -> tuple[int, dict[str, Any]]:
+        status, answer, _ = self.post("decision", body)
+        return status, answer
+
+    def until(self, spent: Decimal, **body: object) -> dict[str, Any]:
+        """The decision once so much is known to be spent."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            _, answer = self.decide(**body)
+            if Decimal(answer.get("budget", {}).get("spent_usd", -1)) == spent:
+                return answer
+            assert time.monotonic() < deadline, answer
+            time.sleep(0.05)
+
+
+CALL_USD = Decimal("0.15")
+"""A million tokens into gpt-4o-mini."""
+
+
+def spans(*names: str, team: str = "x") -> bytes:
+    at = datetime.now(UTC) - timedelta(seconds=5)
+    return request([call(name, "llm", input=1_000_000, output=0, attributes={"team": team}, at=at) for name in names])
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    lake = Lake.create(tmp_path / "lake")
+    lake.budgets.write_text("budgets: {teams: {x: {limit: 1, hard: true}}, users: {u: {limit: 0}}}")
+    return lake
+
+
+@pytest.fixture
+def server(lake: Lake) -> Iterator[Server]:
+    with Server(lake.root, desk=0, server__receivers=2) as server:
+        yield server
+
+
+def test_the_endpoint_follows_the_lake_and_comes_back_with_the_same_figures(server: Server) -> None:
+    """Whatever of it is killed: the receivers, the worker, the desk, or all at once."""
+    asking = Asking(server)
+    asking.until(Decimal(0), team="x")
+    server.send(spans("a", "b"))
+    answer = asking.until(2 * CALL_USD, team="x")
+    assert "allow" == answer["decision"]
+    status, answer, after = asking.post("decision", {"team": "x", "estimated_cost_usd": 1})
+    assert (429, "team") == (status, answer["budget"]["level"])
+    assert answer["retry_after_seconds"] == int(after or 0)
+    assert 200 == asking.decide(user="u")[0], "a soft one never blocks"
+
+    # 40 at once, of which the $0.70 that are left hold 14
+    def ask(_: int) -> int:
+        return Asking(server).decide(team="x", estimated_cost_usd="0.05")[0]
+
+    with ThreadPoolExecutor(40) as pool:
+        found = list(pool.map(ask, range(40)))
+    assert (14, 26) == (found.count(200), found.count(429))
+    server.wait_until_landed()
+    server.kill_all()
+    server.start()
+    answer = Asking(server).until(2 * CALL_USD, team="x")
+    assert "0.000000000" == answer["budget"]["reserved_usd"]
+
+
+def test_a_malformed_question_is_refused_and_a_token_is_asked_for(server: Server) -> None:
+    asking = Asking(server)
+    status, answer, _ = asking.post("decision", b"{")
+    assert 400 == status
+    assert "not JSON" in answer["message"]
+    status, answer, _ = asking.post("decision", {"taem": "x"})
+    assert 'unknown field "taem"' in answer["message"]
+    assert 404 == asking.post("settle", {"reservation_id": "none"})[0]
+    token = TokenFile(server.lake / "tokens.json").create(
+        "x", forced={"team": "x"}, expires_at=None, now=datetime.now(UTC)
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while asking.decide()[0] != 401:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    own = Asking(server, token)
+    own.until(Decimal(0), team="somebody else")
+
+
+def test_without_budgets_everything_is_allowed_until_their_file_appears(tmp_path: Path) -> None:
+    lake = Lake.create(tmp_path / "lake")
+    with Server(lake.root, desk=0) as server:
+        asking = Asking(server)
+        status, answer = asking.decide(team="x")
+        assert (200, "no_budget") == (status, answer["reason"])
+        lake.budgets.write_text("budgets: {teams: {x: {limit: 0, hard: true}}}")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while asking.decide(team="x")[0] != 429:
+            assert time.monotonic() < deadline, server.log()
+            time.sleep(0.05)
+        assert 0 == server.stop()
+
+
+def test_while_the_desk_is_gone_the_setting_decides(lake: Lake) -> None:
+    """Closed for what a hard budget may forbid, open for the rest."""
+    with Server(lake.root, budgets__when_unknown="block") as server:
+        asking = Asking(server)
+        status, answer = asking.decide(team="x")
+        assert (429, "spend_unknown") == (status, answer["reason"])
+        assert 200 == asking.decide(user="u")[0]
+        assert 503 == asking.post("settle", {"reservation_id": "none"})[0]
+
+
+def test_money_goes_into_nano_dollars_and_back() -> None:
+    assert Decimal("0.000000001") == usd(nanos(Decimal("0.0000000001"))), "rounded up: a bound stays one"

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from .budgets import COLUMNS, WHOLE
 from .money import amount_of, usd
-from .verdicts import RUN_FIGURES, Asked, Ceilings, RunExcess, RunFigures, Standing, Verdict
+from .verdicts import RUN_FIGURES, Asked, Ceilings, Held, RunExcess, RunFigures, Standing, Verdict
 
 RESERVED_RETRY_SECONDS = 5
 """When to try again where only reservations are in the way: requests under way are settled any moment."""
@@ -134,7 +135,7 @@ def undecided(
 
 def retry_at(standing: Standing, estimate: int | None, now: datetime) -> datetime:
     """When a blocked request may be tried again: soon where only reservations bar it, else next period."""
-    unreserved = Standing(standing.counter, standing.window, standing.spend)
+    unreserved = replace(standing, held=Held(settled=standing.held.settled))
     return standing.window.until if unreserved.is_over(estimate) else now + timedelta(seconds=RESERVED_RETRY_SECONDS)
 
 
@@ -175,8 +176,8 @@ def _message(verdict: Verdict, may_see: Collection[str] | None) -> str:
     what = f"the {ceiling.period} {'hard' if ceiling.hard else 'soft'} budget of {name_of(by)}"
     if not _is_seen(by, may_see):
         return f"{what} decides"
-    reserved = f" and {dollars(by.reserved)} reserved" if by.reserved else ""
-    return f"{what}: {dollars(by.spend.total)} spent{reserved} of {dollars(by.limit)}"
+    reserved = f" and {dollars(by.held.reserved)} reserved" if by.held.reserved else ""
+    return f"{what}: {dollars(by.spent)} spent{reserved} of {dollars(by.limit)}"
 
 
 def _budget(standing: Standing, may_see: Collection[str] | None) -> dict[str, Any]:
@@ -194,7 +195,8 @@ def _budget(standing: Standing, may_see: Collection[str] | None) -> dict[str, An
             "limit_usd": _usd(standing.limit),
             "spent_usd": _usd(standing.spend.total),
             "unpriced_bound_usd": _usd(standing.spend.unpriced),
-            "reserved_usd": _usd(standing.reserved),
+            "settled_usd": _usd(standing.held.settled),
+            "reserved_usd": _usd(standing.held.reserved),
             "left_usd": _usd(standing.left),
             "notice_percent": standing.notice,
         }

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from .verdicts import Counter
+from .verdicts import NOTHING_HELD, Counter, Held
 
 Entities = Mapping[str, Sequence[str]]
 Over = Callable[[Entities], Iterable[Counter]]
@@ -38,16 +38,16 @@ class Reservations:
     def __init__(self, landing: timedelta) -> None:
         self._landing = landing
         self._all: dict[str, Reservation] = {}
-        self._sums: dict[Counter, int] = {}
+        self._sums: dict[Counter, Held] = {}
         self._expiring: list[tuple[datetime, str]] = []
         self._landed: deque[tuple[datetime, str]] = deque()
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def held(self, counter: Counter) -> int:
-        """Nano-dollars held under a ceiling."""
-        return self._sums.get(counter, 0)
+    def held(self, counter: Counter) -> Held:
+        """What is held under a ceiling."""
+        return self._sums.get(counter, NOTHING_HELD)
 
     def make(
         self, entities: Entities, amount: int, counters: Iterable[Counter], *, now: datetime, lasts: timedelta
@@ -108,14 +108,18 @@ class Reservations:
 
     def _hold(self, reservation: Reservation, counters: Iterable[Counter]) -> None:
         reservation.held = list(counters)
-        for counter in reservation.held:
-            self._sums[counter] = self._sums.get(counter, 0) + reservation.amount
+        self._add(reservation, reservation.amount)
 
     def _release(self, reservation: Reservation) -> None:
-        for counter in reservation.held:
-            left = self._sums.get(counter, 0) - reservation.amount
-            if left:
-                self._sums[counter] = left
-            else:
-                self._sums.pop(counter, None)
+        self._add(reservation, -reservation.amount)
         reservation.held = []
+
+    def _add(self, reservation: Reservation, amount: int) -> None:
+        for counter in reservation.held:
+            there = self._sums.pop(counter, NOTHING_HELD)
+            if reservation.settled_at is None:
+                there = Held(there.reserved + amount, there.settled)
+            else:
+                there = Held(there.reserved, there.settled + amount)
+            if there != NOTHING_HELD:
+                self._sums[counter] = there

@@ -89,13 +89,24 @@ NOTHING = Spend()
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Nano-dollars that are in no figures yet: `reserved` for requests under way, `settled` of those done."""
+
+    reserved: int = 0
+    settled: int = 0
+
+
+NOTHING_HELD = Held()
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
-    """How one ceiling stands: what was spent in its period, and what is reserved for requests under way."""
+    """How one ceiling stands: what was spent in its period, and what is held beside it."""
 
     counter: Counter
     window: Window
     spend: Spend = NOTHING
-    reserved: int = 0
+    held: Held = NOTHING_HELD
 
     @property
     def limit(self) -> int:
@@ -105,7 +116,12 @@ class Standing:
     @property
     def left(self) -> int:
         """Nano-dollars that may still be spent; below 0 where more was."""
-        return self.limit - self.spend.total - self.reserved
+        return self.limit - self.spent - self.held.reserved
+
+    @property
+    def spent(self) -> int:
+        """Nano-dollars of the period that are gone, landed or not."""
+        return self.spend.total + self.held.settled
 
     def is_over(self, estimate: int | None) -> bool:
         """Whether a request that costs `estimate`, if anybody knows, is one too many."""
@@ -114,7 +130,7 @@ class Standing:
     @property
     def is_warning(self) -> bool:
         """Whether the share that warn_threshold names is used."""
-        return self.spend.total + self.reserved >= self.limit * self.counter.ceiling.warn_threshold
+        return self.spent + self.held.reserved >= self.limit * self.counter.ceiling.warn_threshold
 
     @property
     def notice(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from ..models.money import usd
-from ..models.verdicts import Counter
+from ..models.verdicts import Counter, Held
 from .metrics import escaped
 from .spending import Spent
 
@@ -19,11 +19,14 @@ _TOO_MANY = ("user", "key")
 _METRICS = (
     ("llmcost_budget_limit_usd", "US dollars that may be spent in the period"),
     ("llmcost_budget_spent_usd", "US dollars spent in the period, calls without a price at their upper bound"),
-    ("llmcost_budget_reserved_usd", "US dollars held for requests under way"),
+    (
+        "llmcost_budget_reserved_usd",
+        "US dollars held for requests under way, and for those whose spans have not landed",
+    ),
 )
 
 
-def exposition(spent: Spent, held: Callable[[Counter], int], decisions: Mapping[str, int], now: datetime) -> str:
+def exposition(spent: Spent, held: Callable[[Counter], Held], decisions: Mapping[str, int], now: datetime) -> str:
     """The budgets in Prometheus' text format, every digit of the money; `decisions` are those since the start."""
     rows: dict[str, list[str]] = {name: [] for name, _ in _METRICS}
     for ceiling in spent.budgets.ceilings:
@@ -37,7 +40,7 @@ def exposition(spent: Spent, held: Callable[[Counter], int], decisions: Mapping[
             "hard": str(ceiling.hard).lower(),
         }
         said = ",".join(f'{name}="{escaped(value)}"' for name, value in labels.items())
-        amounts = (ceiling.limit, spent.spend(counter, now).total, held(counter))
+        amounts = (ceiling.limit, spent.spend(counter, now).total, held(counter).reserved + held(counter).settled)
         for (name, _), amount in zip(_METRICS, amounts, strict=True):
             rows[name].append(f"{name}{{{said}}} {usd(amount):f}")
     lines = []

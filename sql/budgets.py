@@ -9,7 +9,18 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from ..models.budgets import COLUMNS, Ceiling
 from ..models.money import usd
-from ..models.verdicts import Asked, Ceilings, Counter, RunFigures, Standing, Verdict, excesses, verdict
+from ..models.verdicts import (
+    NOTHING_HELD,
+    Asked,
+    Ceilings,
+    Counter,
+    Held,
+    RunFigures,
+    Standing,
+    Verdict,
+    excesses,
+    verdict,
+)
 from .spending import Spent
 
 _NANO = Decimal(1).scaleb(-9)
@@ -84,13 +95,13 @@ def decide(
     spent: Spent,
     asked: Asked,
     now: datetime,
-    reserved: Callable[[Counter], int] = lambda _: 0,
+    held: Callable[[Counter], Held] = lambda _: NOTHING_HELD,
 ) -> tuple[Verdict, tuple[Standing, ...]]:
-    """Whether a request may be made by what was spent and is `reserved`, and how all that it is under stands."""
+    """Whether a request may be made by what was spent and is `held`, and how all that it is under stands."""
     if ceilings.budgets.is_empty:
         return Verdict(True, None), ()
     whole = widened(asked, spent)
-    found = tuple(spent.standing(each, now, reserved(each)) for each in ceilings.over(whole.entities))
+    found = tuple(spent.standing(each, now, held(each)) for each in ceilings.over(whole.entities))
     limits = ceilings.limits_of(whole.entities.get("agent", ())) if asked.agent_run_id or asked.run.is_told else None
     landed = spent.runs.get(spent.hidden("agent_run_id", asked.agent_run_id or ""), RunFigures())
     return verdict(found, excesses(limits, landed.or_more(asked.run)), asked.estimate), found

@@ -23,7 +23,7 @@ from ..models.lake import TABLES, Lake
 from ..models.money import nanos
 from ..models.periods import Period, local_day
 from ..models.settings import Settings
-from ..models.verdicts import NOTHING, Counter, RunFigures, Spend, Standing
+from ..models.verdicts import NOTHING, NOTHING_HELD, Counter, Held, RunFigures, Spend, Standing
 from ..models.windows import Window
 from .asking import Asking, Seen
 from .database import rows
@@ -66,10 +66,10 @@ class Spent:
     hidden: Hidden = as_said
     _totals: dict[tuple[date, date], dict[tuple[str, str], Spend]] = field(default_factory=dict)
 
-    def standing(self, counter: Counter, now: datetime, reserved: int = 0) -> Standing:
+    def standing(self, counter: Counter, now: datetime, held: Held = NOTHING_HELD) -> Standing:
         """How a ceiling stands in the period that holds `now`."""
         window = counter.ceiling.period.window(now, self.budgets.tz)
-        return Standing(counter, window, self.spend(counter, now), reserved)
+        return Standing(counter, window, self.spend(counter, now), held)
 
     def spend(self, counter: Counter, now: datetime) -> Spend:
         """What counts against a ceiling in the period that holds `now`."""

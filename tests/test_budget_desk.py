@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import json
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from budget_run import CALL_USD, EACH_USD, ROOM_USD, Asking, at_once, spans
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.lakes import NOW
 from support.marts import booked, write_marts
 from support.server import PATIENCE_SECONDS, Server
-from support.spans import call, request
 
+from llmcost.ingest.budget_line import BudgetLine, NobodyThere
 from llmcost.ingest.tokens import TokenFile
-from llmcost.models.budget_file import BudgetFile
+from llmcost.models.budget_file import BudgetFile, parse
 from llmcost.models.lake import Lake
 from llmcost.models.money import nanos, usd
 from llmcost.models.reservations import Reservations
 from llmcost.models.settings import Budgeting, Settings
+from llmcost.models.verdicts import NOTHING_HELD, Ceilings
 from llmcost.sql.desk import Desk
 from llmcost.sql.spending import as_said
 
@@ -76,15 +77,16 @@ def test_reservations_count_until_their_calls_have_landed(tmp_path: Path) -> Non
     assert 5 == second["retry_after_seconds"], "only a reservation is in the way"
     assert table.desk.settle({"reservation_id": first["reservation_id"], "cost_usd": "2"})["settled"]
     third = table.decide(team="x", estimated_cost_usd="4")
-    assert ("allow", "2.000000000") == (third["decision"], third["budget"]["reserved_usd"])
+    assert ("allow", "2.000000000") == (third["decision"], third["budget"]["settled_usd"])
+    assert table.decide(team="x", estimated_cost_usd="5")["retry_at"] == "2026-12-01T00:00:00Z", "settled is spent"
     assert table.desk.settle({"reservation_id": third["reservation_id"], "released": True})["settled"]
     table.clock.goes_on(seconds=29)
     table.look()
-    assert "2.000000000" == table.decide(team="x")["budget"]["reserved_usd"]
+    assert "2.000000000" == table.decide(team="x")["budget"]["settled_usd"]
     table.clock.goes_on(seconds=1)
-    assert "2.000000000" == table.decide(team="x")["budget"]["reserved_usd"], "the figures are of a second ago"
+    assert "2.000000000" == table.decide(team="x")["budget"]["settled_usd"], "the figures are of a second ago"
     table.look()
-    assert "0.000000000" == table.decide(team="x")["budget"]["reserved_usd"]
+    assert "0.000000000" == table.decide(team="x")["budget"]["settled_usd"]
     assert not table.desk.settle({"reservation_id": first["reservation_id"]})["settled"]
 
 
@@ -98,11 +100,16 @@ def test_what_nobody_settles_expires_and_a_period_starts_from_nothing(tmp_path: 
     table.look()
     under_way, settled = (table.decide(estimated_cost_usd=1)["reservation_id"] for _ in range(2))
     table.desk.settle({"reservation_id": settled})
-    assert "2.000000000" == table.decide()["budget"]["reserved_usd"]
+
+    def held() -> list[str]:
+        budget = table.decide()["budget"]
+        return [budget["reserved_usd"], budget["settled_usd"]]
+
+    assert ["1.000000000", "1.000000000"] == held()
     table.clock.goes_on(seconds=2)
-    assert "1.000000000" == table.decide()["budget"]["reserved_usd"], "the settled one was yesterday's"
+    assert ["1.000000000", "0.000000000"] == held(), "the settled one was yesterday's"
     table.desk.settle({"reservation_id": under_way})
-    assert "1.000000000" == table.decide()["budget"]["reserved_usd"]
+    assert ["0.000000000", "1.000000000"] == held()
 
 
 @settings(max_examples=60, deadline=None)
@@ -116,9 +123,6 @@ def test_what_nobody_settles_expires_and_a_period_starts_from_nothing(tmp_path: 
 )
 def test_what_is_held_is_the_sum_of_what_is_under_way(steps: list[tuple[str, int, int]]) -> None:
     """Whatever is reserved, settled, dropped and forgotten in whatever order; and all of it ends at nothing."""
-    from llmcost.models.budget_file import parse
-    from llmcost.models.verdicts import Ceilings
-
     ceilings = Ceilings(parse("budgets: {org: {limit: 1}, teams: {a: {limit: 1}}}"))
     made: list[str] = []
     open_: dict[str, int] = {}
@@ -142,9 +146,9 @@ def test_what_is_held_is_the_sum_of_what_is_under_way(steps: list[tuple[str, int
         else:
             now += timedelta(seconds=which)
             held.sweep(now, None)
-        assert sum(open_.values()) == held.held(org)
+        assert sum(open_.values()) == held.held(org).reserved + held.held(org).settled
     held.sweep(now + timedelta(days=9), now + timedelta(days=9))
-    assert (0, 0) == (held.held(org), len(held))
+    assert (NOTHING_HELD, 0) == (held.held(org), len(held))
 
 
 def test_a_block_says_what_blocks_and_when_to_try_again(tmp_path: Path) -> None:
@@ -228,80 +232,33 @@ def test_the_metrics_and_the_log_tell_how_budgets_stand(tmp_path: Path, caplog: 
     assert 'level="user"' not in page
 
 
-class Asking:
-    """Questions over HTTP to a running server."""
-
-    def __init__(self, server: Server, token: str | None = None) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.http_port(), timeout=PATIENCE_SECONDS)
-        self.headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
-
-    def post(self, path: str, body: object) -> tuple[int, dict[str, Any], str | None]:
-        """Status, answer and Retry-After."""
-        text = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.connection.request("POST", f"/v1/budget/{path}", text, self.headers)
-        answer = self.connection.getresponse()
-        return answer.status, json.loads(answer.read()), answer.getheader("retry-after")
-
-    def decide(self, **body: object) -> tuple[int, dict[str, Any]]:
-        status, answer, _ = self.post("decision", body)
-        return status, answer
-
-    def until(self, spent: Decimal, **body: object) -> dict[str, Any]:
-        """The decision once so much is known to be spent."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            _, answer = self.decide(**body)
-            if Decimal(answer.get("budget", {}).get("spent_usd", -1)) == spent:
-                return answer
-            assert time.monotonic() < deadline, answer
-            time.sleep(0.05)
+HARD_AND_SOFT = "budgets: {teams: {nearly: {limit: 1, hard: true}}, users: {u: {limit: 0}}}"
 
 
-CALL_USD = Decimal("0.15")
-"""A million tokens into gpt-4o-mini."""
-
-
-def spans(*names: str, team: str = "x") -> bytes:
-    at = datetime.now(UTC) - timedelta(seconds=5)
-    return request([call(name, "llm", input=1_000_000, output=0, attributes={"team": team}, at=at) for name in names])
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    lake = Lake.create(tmp_path / "lake")
-    lake.budgets.write_text("budgets: {teams: {x: {limit: 1, hard: true}}, users: {u: {limit: 0}}}")
-    return lake
-
-
-@pytest.fixture
-def server(lake: Lake) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    lake = Lake.create(tmp_path_factory.mktemp("desk") / "lake")
+    lake.budgets.write_text(HARD_AND_SOFT)
     with Server(lake.root, desk=0, server__receivers=2) as server:
         yield server
 
 
 def test_the_endpoint_follows_the_lake_and_comes_back_with_the_same_figures(server: Server) -> None:
-    """Whatever of it is killed: the receivers, the worker, the desk, or all at once."""
+    """And of 40 requests at once it lets through those that there is room for; the long form is budget_run.py."""
     asking = Asking(server)
-    asking.until(Decimal(0), team="x")
-    server.send(spans("a", "b"))
-    answer = asking.until(2 * CALL_USD, team="x")
+    asking.until(Decimal(0), team="nearly")
+    server.send(spans(["a", "b"], team="nearly"))
+    answer = asking.until(2 * CALL_USD, team="nearly")
     assert "allow" == answer["decision"]
-    status, answer, after = asking.post("decision", {"team": "x", "estimated_cost_usd": 1})
+    status, answer, after = asking.post("decision", {"team": "nearly", "estimated_cost_usd": 1})
     assert (429, "team") == (status, answer["budget"]["level"])
     assert answer["retry_after_seconds"] == int(after or 0)
     assert 200 == asking.decide(user="u")[0], "a soft one never blocks"
-
-    # 40 at once, of which the $0.70 that are left hold 14
-    def ask(_: int) -> int:
-        return Asking(server).decide(team="x", estimated_cost_usd="0.05")[0]
-
-    with ThreadPoolExecutor(40) as pool:
-        found = list(pool.map(ask, range(40)))
-    assert (14, 26) == (found.count(200), found.count(429))
+    assert ROOM_USD / EACH_USD == at_once(server, 40)
     server.wait_until_landed()
     server.kill_all()
     server.start()
-    answer = Asking(server).until(2 * CALL_USD, team="x")
+    answer = Asking(server).until(2 * CALL_USD, team="nearly")
     assert "0.000000000" == answer["budget"]["reserved_usd"]
 
 
@@ -314,14 +271,14 @@ def test_a_malformed_question_is_refused_and_a_token_is_asked_for(server: Server
     assert 'unknown field "taem"' in answer["message"]
     assert 404 == asking.post("settle", {"reservation_id": "none"})[0]
     token = TokenFile(server.lake / "tokens.json").create(
-        "x", forced={"team": "x"}, expires_at=None, now=datetime.now(UTC)
+        "x", forced={"team": "nearly"}, expires_at=None, now=datetime.now(UTC)
     )
     deadline = time.monotonic() + PATIENCE_SECONDS
     while asking.decide()[0] != 401:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     own = Asking(server, token)
-    own.until(Decimal(0), team="somebody else")
+    own.until(2 * CALL_USD, team="somebody else")
 
 
 def test_without_budgets_everything_is_allowed_until_their_file_appears(tmp_path: Path) -> None:
@@ -338,14 +295,21 @@ def test_without_budgets_everything_is_allowed_until_their_file_appears(tmp_path
         assert 0 == server.stop()
 
 
-def test_while_the_desk_is_gone_the_setting_decides(lake: Lake) -> None:
+def test_while_the_desk_is_gone_the_setting_decides(tmp_path: Path) -> None:
     """Closed for what a hard budget may forbid, open for the rest."""
-    with Server(lake.root, budgets__when_unknown="block") as server:
-        asking = Asking(server)
-        status, answer = asking.decide(team="x")
-        assert (429, "spend_unknown") == (status, answer["reason"])
-        assert 200 == asking.decide(user="u")[0]
-        assert 503 == asking.post("settle", {"reservation_id": "none"})[0]
+    lake = Lake.create(tmp_path / "lake")
+    lake.budgets.write_text(HARD_AND_SOFT)
+
+    async def ask(setting: Literal["allow", "block"]) -> list[str]:
+        line = BudgetLine(lake, Budgeting(when_unknown=setting))
+        answers = [await line.decide(body, {}) for body in ({"team": "nearly"}, {"user": "u"})]
+        with pytest.raises(NobodyThere):
+            await line.settle({"reservation_id": "none"})
+        assert {"spend_unknown"} == {each["reason"] for each in answers}
+        return [each["decision"] for each in answers]
+
+    assert ["block", "allow"] == asyncio.run(ask("block"))
+    assert ["allow", "allow"] == asyncio.run(ask("allow"))
 
 
 def test_money_goes_into_nano_dollars_and_back() -> None:

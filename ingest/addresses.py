@@ -118,7 +118,8 @@ def bound_sockets(address: Address, *, share_port: bool) -> list[socket.socket]:
 
 
 def _bound(family: int, place: tuple[object, ...], *, share_port: bool) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol by name: asyncio sends small answers at once only on sockets that say they are TCP.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if share_port:

@@ -17,7 +17,7 @@ from test_http_receiver import PROTOBUF, ask
 from test_http_receiver import run as run_http
 
 from llmcost.ingest.access import Access
-from llmcost.ingest.addresses import Address, hold
+from llmcost.ingest.addresses import Address, bound_sockets, hold
 from llmcost.ingest.binding import guarded
 from llmcost.ingest.forced import packed
 from llmcost.ingest.group_commit import Bounds, GroupCommit
@@ -225,3 +225,10 @@ def test_a_host_may_stand_for_an_address_that_this_machine_lacks(monkeypatch: py
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [elsewhere])
     with pytest.raises(SettingsError, match="is it an address of this machine"):
         hold(Address.parse("server.grpc", "localhost:0"))
+
+
+def test_small_answers_leave_at_once() -> None:
+    """asyncio turns Nagle's delay off, 40 ms an answer, only where a socket says that it is TCP."""
+    for opened in bound_sockets(Address.parse("server.http", "localhost:0"), share_port=True):
+        with opened:
+            assert socket.IPPROTO_TCP == opened.proto

@@ -53,6 +53,14 @@ class _Day:
     runs: Mapping[str, RunFigures]
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One turn of a period: its instants, its first local day and the day after its last."""
+
+    window: Window
+    days: tuple[date, date]
+
+
 @dataclass(frozen=True)
 class Spent:
     """What was spent, as of an instant: everything that had landed by then is in it."""
@@ -65,11 +73,11 @@ class Spent:
     runs: Mapping[str, RunFigures]
     hidden: Hidden = as_said
     _totals: dict[tuple[date, date], dict[tuple[str, str], Spend]] = field(default_factory=dict)
+    _turns: dict[Period, _Turn] = field(default_factory=dict)
 
     def standing(self, counter: Counter, now: datetime, held: Held = NOTHING_HELD) -> Standing:
         """How a ceiling stands in the period that holds `now`."""
-        window = counter.ceiling.period.window(now, self.budgets.tz)
-        return Standing(counter, window, self.spend(counter, now), held)
+        return Standing(counter, self._turn(counter.ceiling.period, now).window, self.spend(counter, now), held)
 
     def spend(self, counter: Counter, now: datetime) -> Spend:
         """What counts against a ceiling in the period that holds `now`."""
@@ -87,7 +95,7 @@ class Spent:
 
     def totals(self, period: Period, now: datetime) -> dict[tuple[str, str], Spend]:
         """Spend by level and entity, as the lake names it, in the period that holds `now`."""
-        first, until = period.days(local_day(now, self.budgets.tz))
+        first, until = self._turn(period, now).days
         if (first, until) not in self._totals:
             days = self.sums.column("local_day")
             inside = pc.and_(pc.greater_equal(days, pa.scalar(first)), pc.less(days, pa.scalar(until)))
@@ -97,6 +105,14 @@ class Spent:
             keys = zip(summed.column("level").to_pylist(), summed.column("entity").to_pylist(), strict=True)
             self._totals[first, until] = {key: Spend(*figures) for key, *figures in zip(keys, *columns, strict=True)}
         return self._totals[first, until]
+
+    def _turn(self, period: Period, now: datetime) -> _Turn:
+        """The period that holds `now`; looked up once, because every decision asks for several."""
+        turn = self._turns.get(period)
+        if turn is None or not turn.window.since <= now < turn.window.until:
+            days = period.days(local_day(now, self.budgets.tz))
+            turn = self._turns[period] = _Turn(period.window(now, self.budgets.tz), days)
+        return turn
 
     def models_of(self, asked: str) -> tuple[str, ...]:
         """A model as a request names it, and as what it turned out to be."""

@@ -13,7 +13,8 @@ prices/restatements.jsonl what a changed price book did to booked days, a line a
 llmcost.duckdb            views over the marts for BI tools, once `llmcost bi` was run
 metrics/*.prom            figures of the lake, for /metrics
 budgets.yaml              the user's budgets
-budget.sock budget.lock   of the process that decides on them
+budget.sock budget.lock budget.reservations
+of the process that decides on them: where it listens, that it is one, what it has promised
 tokens.json               senders' tokens, as hashes; for its owner only
 journal/RECEIVER/         acknowledged requests that are not landed yet
 retention.json            which days are sealed because their spans or events were removed
@@ -78,6 +79,11 @@ class Lake:
             return inside
         name = hashlib.sha256(os.fsencode(inside)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"llmcost-{os.getuid()}-{name}" / "budget.sock"
+
+    @property
+    def reservations(self) -> Path:
+        """What is held for requests under way, a line a change; written by the process that decides on budgets."""
+        return self.root / "budget.reservations"
 
     @property
     def budget_lock(self) -> Path:

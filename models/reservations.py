@@ -59,6 +59,18 @@ class Reservations:
         self._hold(made, counters)
         return made
 
+    def restore(self, reservation: Reservation) -> None:
+        """Hold one of before; under which ceilings, `arrange` says."""
+        self._all[reservation.id] = reservation
+        if reservation.settled_at is None:
+            heapq.heappush(self._expiring, (reservation.expires_at, reservation.id))
+        else:
+            self._landed.append((reservation.settled_at + self._landing, reservation.id))
+
+    def all(self) -> list[Reservation]:
+        """Every reservation that is held."""
+        return list(self._all.values())
+
     def settle(self, name: str, cost: int | None, now: datetime) -> Reservation | None:
         """The request is done and cost so much, None is its estimate; None if there is no such reservation.
 

@@ -1,7 +1,7 @@
 """The budget desk: who counts, and says of each request whether it may be made.
 
 It holds figures of spend, which it brings up to date from the lake as spans land, and the reservations of requests
-under way. What it knew is in the lake: a desk that starts from nothing comes to the same figures.
+under way. All of it is in the lake: a desk that starts again comes to the same figures and keeps what was promised.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..models.verdicts import Asked, Ceilings, Counter, Standing, Verdict
 from .budget_metrics import FILE, exposition
 from .budgets import decide, standings
 from .metrics import write_page
+from .reservation_file import ReservationFile
 from .spending import Hidden, Spending, Spent
 
 log = logging.getLogger("llmcost.budgets")
@@ -54,6 +55,10 @@ class Desk:
         self._now = now
         self._spending = Spending(lake, settings, now, hidden)
         self._reservations = Reservations(timedelta(seconds=self._settings.landing_seconds))
+        self._promises = ReservationFile(lake.reservations)
+        for each in self._promises.read(now()):
+            self._reservations.restore(each)
+        self._promises.rewrite(self._reservations.all())
         self._known: _Known | None = None
         self._decisions: Tally[str] = Tally()
         self._said: dict[tuple[Counter, datetime], int] = {}
@@ -111,6 +116,7 @@ class Desk:
                 "settled": False,
                 "message": "no such reservation is held: it has expired, or its call has landed",
             }
+        self._promises.write(found, is_gone=released)
         return {"settled": True, "message": "released" if released else "it counts until its call has landed"}
 
     def look(self) -> Spent:
@@ -129,6 +135,8 @@ class Desk:
             self._known = _Known(Ceilings(spent.budgets), spent, now)
             self._arrange(self._known, now)
         self._reservations.sweep(now, spent.as_of)
+        if self._promises.is_long(len(self._reservations)):
+            self._promises.rewrite(self._reservations.all())
 
     def tell(self) -> None:
         """Write the figures for /metrics, and say which budgets have reached another notice's share of their limit.
@@ -163,6 +171,7 @@ class Desk:
         lasts = timedelta(seconds=self._settings.reservation_seconds)
         counters = [each.counter for each in found]
         made = self._reservations.make(asked.entities, amount, counters, now=now, lasts=lasts)
+        self._promises.write(made)
         return {"reservation_id": made.id, "reservation_expires_at": f"{made.expires_at:%Y-%m-%dT%H:%M:%S.%fZ}"}
 
     def _arrange(self, known: _Known, now: datetime) -> None:

@@ -228,7 +228,7 @@ def test_a_host_may_stand_for_an_address_that_this_machine_lacks(monkeypatch: py
 
 
 def test_small_answers_leave_at_once() -> None:
-    """asyncio turns Nagle's delay off, 40 ms an answer, only where a socket says that it is TCP."""
+    """Asyncio turns Nagle's delay off, 40 ms an answer, only where a socket says that it is TCP."""
     for opened in bound_sockets(Address.parse("server.http", "localhost:0"), share_port=True):
         with opened:
             assert socket.IPPROTO_TCP == opened.proto

@@ -153,6 +153,15 @@ async def _post(
     return answer
 
 
+def cpu_seconds(server: Server) -> dict[str, float]:
+    """CPU seconds of the processes that a decision passes through: what a busy machine does not change. Linux."""
+    found = {}
+    for name in ("receiver", "budget desk"):
+        words = Path(f"/proc/{server.child_pid(name)}/stat").read_text().rpartition(")")[2].split()
+        found[name] = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
 def at_once(server: Server, count: int) -> int:
     """How many of `count` requests of EACH_USD at once are let through to team nearly."""
 
@@ -218,7 +227,13 @@ def main() -> None:
             Asking(server).until(Decimal(0), team="nearly")
             say(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, the client's among them")
             for connections in (1, told.connections):
-                say(f"{connections} connections alone:", load(server.http_port(), connections, told.seconds))
+                before = cpu_seconds(server)
+                pace = load(server.http_port(), connections, told.seconds)
+                took = ", ".join(
+                    f"{name} {1000 * (after - then) / pace.decisions:.2f} ms"
+                    for (name, after), then in zip(cpu_seconds(server).items(), before.values(), strict=True)
+                )
+                say(f"{connections} connections alone:", pace, f"(CPU a decision and its settling: {took})")
             with sending(server, 0.2) as known:
                 pace = load(server.http_port(), told.connections, told.seconds)
             say(f"{told.connections} connections while {len(known):,} spans land:", pace)

@@ -164,7 +164,7 @@ def test_the_command_passes_its_options_on(lake: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("llmcost.ingest.serve.serve", started)
     options = ["--lake", str(lake), "--grpc", "127.0.0.1:1", "--http", "", "--log-format", "json"]
     assert 0 == CliRunner().invoke(app, options).exit_code
-    assert [("127.0.0.1:1", "", lake, "json", ["keeper"])] == asked
+    assert [("127.0.0.1:1", "", lake, "json", ["keeper", "budget desk"])] == asked
     assert "llmcost serve --lake ./llmcost-lake" in CliRunner().invoke(app, ["--help"]).output
 
 

@@ -31,7 +31,7 @@ import grpc
 sys.path.insert(0, str(Path(__file__).parent))
 
 from support.load import CALL_USD, calls, new_ids
-from support.server import CHILDREN, EXPORT, Server, free_port, landed_span_ids
+from support.server import CHILDREN, EXPORT, Server, free_port, landed_span_ids, wait_until
 
 from llmcost.ingest.journal import Request, frame_head
 from llmcost.ingest.wire import Signal
@@ -112,6 +112,9 @@ def run(lake: Path, *, kills: int, seed: int, every: float = 0.9, **settings: ob
                 fault = _FAULTS[number] if number < len(_FAULTS) else source.choice(_FAULTS)
                 _do(fault, server, source)
                 counts.faults[fault] += 1
+                # However slow the machine is, the next fault has something to lose again.
+                acknowledged = len(counts.acknowledged)
+                wait_until(lambda so_far=acknowledged: len(counts.acknowledged) > so_far)  # type: ignore[misc]
         finally:
             done.set()
             for sender in senders:

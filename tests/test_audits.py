@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -46,10 +45,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> SmallLake:
 @pytest.fixture
 def lake(sound: SmallLake, tmp_path: Path) -> SmallLake:
     """A copy to break."""
-    shutil.copytree(sound.lake.root, tmp_path / "lake")
-    copy = SmallLake(tmp_path / "lake")
-    copy.number = sound.number
-    return copy
+    return sound.copy(tmp_path / "lake")
 
 
 def results(lake: SmallLake, name: str | None = None) -> dict[str, Audited]:

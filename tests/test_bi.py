@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -59,10 +58,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> SmallLake:
 @pytest.fixture
 def copy(lake: SmallLake, tmp_path: Path) -> SmallLake:
     """The lake again, for a test that changes it."""
-    shutil.copytree(lake.lake.root, tmp_path / "lake")
-    small = SmallLake(tmp_path / "lake")
-    small.number = lake.number
-    return small
+    return lake.copy(tmp_path / "lake")
 
 
 def opened(path: Path) -> duckdb.DuckDBPyConnection:

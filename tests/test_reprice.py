@@ -25,16 +25,22 @@ ACME = '[[list]]\nmodel = "acme-7b"\ninput = 2\noutput = 2\n'
 Upgrade = Callable[[], None]
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> SmallLake:
+@pytest.fixture(scope="module")
+def derived(tmp_path_factory: pytest.TempPathFactory) -> SmallLake:
     """Two booked days that are no neighbours: a call of a million tokens on each, and an unpriced one."""
-    lake = SmallLake(tmp_path / "lake").land(
+    lake = SmallLake(tmp_path_factory.mktemp("derived") / "lake").land(
         call("a", "1", input=1_000_000, output=0, at=NOON - 3 * DAY),
         call("b", "1", input=1_000_000, output=0),
         call("b", "2", "acme-7b", provider="acme", input=1_000_000, output=0, at=NOON + timedelta(minutes=1)),
     )
     lake.warehouse.refresh()
     return lake
+
+
+@pytest.fixture
+def lake(derived: SmallLake, tmp_path: Path) -> SmallLake:
+    """A copy of that lake."""
+    return derived.copy(tmp_path / "lake")
 
 
 @pytest.fixture

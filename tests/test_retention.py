@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ KEEP = Settings().model_copy(update={"retention": Retention(spans_days=3)})
 
 
 @pytest.fixture(scope="module")
-def derived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def derived(tmp_path_factory: pytest.TempPathFactory) -> SmallLake:
     """Two calls and an outcome on each of the five days before NOW's, one trace across each midnight; derived."""
     small = SmallLake(tmp_path_factory.mktemp("derived") / "lake", Settings())
     spans = []
@@ -45,16 +44,13 @@ def derived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small.land(*spans[:9])
     small.land(*spans[9:])
     small.warehouse.refresh()
-    return small.lake.root
+    return small
 
 
 @pytest.fixture
-def small(derived: Path, tmp_path: Path) -> SmallLake:
+def small(derived: SmallLake, tmp_path: Path) -> SmallLake:
     """A copy of that lake."""
-    shutil.copytree(derived, tmp_path / "lake")
-    small = SmallLake(tmp_path / "lake", KEEP)
-    small.number = 2
-    return small
+    return derived.copy(tmp_path / "lake", KEEP)
 
 
 def retained(warehouse: Warehouse) -> list[Retained]:

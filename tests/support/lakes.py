@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,13 @@ class SmallLake:
         for table, rows in zip(landed_tables(self.lake), (decoded.spans, decoded.events), strict=True):
             table.commit(table.write(rows), receiver_id="test", number=self.number)
         return self
+
+    def copy(self, folder: Path, settings: Settings | None = None) -> SmallLake:
+        """The lake again with what is derived, for a test that changes it."""
+        shutil.copytree(self.lake.root, folder)
+        copied = SmallLake(folder, settings or self.settings)
+        copied.number = self.number
+        return copied
 
     @property
     def warehouse(self) -> Warehouse:

@@ -65,7 +65,8 @@ def store(
     try:
         with _alone(lake):
             days = _with_overlapping(lake, by_day)
-            kept = {day: _kept(lake, day, by_day, report, account, replace=replace) for day in days}
+            coming = _Coming.of(report)
+            kept = {day: _kept(lake, day, coming, report, account, replace=replace) for day in days}
             for day in days:
                 rows = pa.Table.from_pylist(by_day.get(day, []), PROVIDER_USAGE)
                 _write(lake.mart_file(_NAME, day), pa.concat_tables([kept[day][0], rows]).sort_by(_ORDER))
@@ -73,6 +74,21 @@ def store(
         raise LakeNotWritable(f'cannot write "{lake.mart(_NAME)}": {error.strerror or error}') from error
     partial = {(row.period_start, row.period_end) for row in report.rows if row.period_end > now}
     return Stored(len(report.rows), sum(replaced for _, replaced in kept.values()), tuple(sorted(partial)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """What an import speaks of: requests by their ids, periods by part, start and end."""
+
+    records: frozenset[str]
+    periods: frozenset[tuple[str, datetime, datetime]]
+
+    @classmethod
+    def of(cls, report: Report) -> _Coming:
+        return cls(
+            frozenset(row.record_id for row in report.rows if row.record_id is not None),
+            frozenset((r.report, r.period_start, r.period_end) for r in report.rows if r.record_id is None),
+        )
 
 
 def _stored(row: Usage, source: str, account: str, now: datetime, rates: Mapping[str, Decimal]) -> dict[str, Any]:
@@ -102,7 +118,7 @@ def _with_overlapping(lake: Lake, by_day: Mapping[date, Sequence[Mapping[str, An
 def _kept(
     lake: Lake,
     day: date,
-    by_day: Mapping[date, Sequence[Mapping[str, Any]]],
+    coming: _Coming,
     report: Report,
     account: str,
     *,
@@ -113,22 +129,19 @@ def _kept(
     if not path.exists():
         return PROVIDER_USAGE.empty_table(), 0
     before = pq.ParquetFile(path).read().cast(PROVIDER_USAGE)
-    coming = [row for rows in by_day.values() for row in rows]
-    records = {row["record_id"] for row in coming if row["record_id"] is not None}
-    periods = {tuple(row[name] for name in _PERIOD) for row in coming if row["record_id"] is None}
     same = pc.and_(pc.equal(before["source"], report.source), pc.equal(before["account"], account)).to_pylist()
     stays = []
     told = zip(same, before["record_id"].to_pylist(), *(before[name].to_pylist() for name in _PERIOD), strict=True)
     for is_same, record, part, start, end in told:
         if not is_same:
             stays.append(True)
-        elif record is not None or records:
-            stays.append(record not in records)
+        elif record is not None or coming.records:
+            stays.append(record not in coming.records)
         elif report.is_whole:
             stays.append(not report.first_day <= day <= report.last_day)
         else:
-            overlap = any(part == name and start < until and end > since for name, since, until in periods)
-            if overlap and (part, start, end) not in periods and not replace:
+            overlap = any(part == name and start < until and end > since for name, since, until in coming.periods)
+            if overlap and (part, start, end) not in coming.periods and not replace:
                 raise ReportError(
                     f"the lake has {report.source} of {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} as one period, "
                     "and this report cuts that time otherwise: import it with --account NAME, or with --replace"

@@ -30,8 +30,8 @@ from llmcost.sql import Warehouse
 from llmcost.sql.reconciliation import Cause, Totals
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
-SHORT = ("otel-genai-openai", "openinference-sdk", "otel-openai-v2", "traceai-sdk")
-"""Two whose telemetry is complete or nearly so, and two whose libraries leave calls and counts out."""
+SHORT = ("openinference-sdk", "otel-openai-v2")
+"""One whose telemetry is complete but for a stream, and one whose library leaves calls and counts out."""
 
 _DETAILS = {
     Cause.MISSING_CACHE_FIELDS, Cause.CACHE_LIFETIME, Cause.MISSING_AUDIO_FIELDS, Cause.ROUNDING,

@@ -18,7 +18,9 @@ from ..models.schema import TOKEN_COLUMNS
 
 _NANO = Decimal("1e-9")
 _MOST_USD = Decimal(10) ** 9
-_LENGTHS = {timedelta(minutes=1): "minute", timedelta(hours=1): "hour", timedelta(days=1): "day"}
+_LENGTHS = {timedelta(minutes=1): "minute", timedelta(hours=1): "hour", timedelta(hours=25): "day"}
+"""The most that each may last: a local day has up to 25 hours."""
+
 _STANDARD = ("default", "standard", "on_demand", "auto", "standard_only")
 
 Row = Mapping[str, Any]
@@ -61,7 +63,8 @@ class Usage:
         """How long its period is."""
         if self.record_id is not None:
             return "request"
-        return _LENGTHS.get(self.period_end - self.period_start, "month")
+        length = self.period_end - self.period_start
+        return next((name for most, name in _LENGTHS.items() if length <= most), "month")
 
     @property
     def day(self) -> date:

@@ -8,6 +8,8 @@ marts: day=YYYY-MM-DD/NAME.parquet, one file a day, replaced atomically
 rollups/*.sql             the user's own rollups; *.csv and *.parquet beside them are relations
 audits/*.sql              the user's own audits
 provider_usage/           what providers' reports say was used and billed: day=YYYY-MM-DD/provider_usage.parquet
+alerts/*.sql              the user's own alert rules
+alerts/state.json         which alerts are open, and notices that are not delivered yet
 prices/*.toml             the user's price layers
 prices/restatements.jsonl what a changed price book did to booked days, a line a day
 llmcost.duckdb            views over the marts for BI tools, once `llmcost bi` was run
@@ -123,6 +125,11 @@ class Lake:
     def user_audits(self) -> Path:
         """Folder of the user's own audits."""
         return self.root / "audits"
+
+    @property
+    def alerts(self) -> Path:
+        """Folder of the user's own alert rules, and of what is known of alerts that fired."""
+        return self.root / "alerts"
 
     @property
     def retention(self) -> Path:

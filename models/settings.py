@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
 
+from .alert_settings import Alerts
 from .errors import SettingsError
 
 DEFAULT_FILE = Path("llmcost.toml")
@@ -189,6 +190,7 @@ class Settings(BaseSettings):
     retention: Retention = Retention()
     reconcile: Reconciling = Reconciling()
     budgets: Budgeting = Budgeting()
+    alerts: Alerts = Alerts()
     conventions: dict[str, Any] = Field(
         default_factory=dict, description="Additions to the conventions table, in its own shape"
     )

@@ -95,6 +95,17 @@ def instant(text: str, *, now: datetime, tz: ZoneInfo) -> datetime:
     return moment.astimezone(UTC)
 
 
+def length(text: str) -> timedelta:
+    """How long "30m", "6h", "14d" or "4w" is. Raises UsageError for anything else.
+
+    >>> length("36h"), length("0m")
+    (datetime.timedelta(days=1, seconds=43200), datetime.timedelta(0))
+    """
+    if match := _RELATIVE.fullmatch(text.strip().lower()):
+        return int(match[1]) * _UNITS[match[2]]
+    raise UsageError(f'cannot read the length of time "{text}": write 30m, 6h, 14d or 4w')
+
+
 def same_length(asked: Window, start: datetime | None, tz: ZoneInfo) -> Window:
     """The window from `start` that is as long as `asked`; without `start`, the one just before.
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from ..models.errors import UsageError
 
+ALERTS = Path(__file__).with_name("alerts")
 AUDITS = Path(__file__).with_name("audits")
+BASELINES = Path(__file__).with_name("baselines")
 CHAIN = Path(__file__).with_name("chain")
 CHARGEBACK = Path(__file__).with_name("chargeback")
 DRIVERS = Path(__file__).with_name("drivers")
@@ -27,8 +29,11 @@ VIEWS = Path(__file__).with_name("views")
 _COLUMN = re.compile(r"(?:^|[ .)])([a-z_][a-z0-9_]*),?\s+--\s+(.+)$")
 
 
-_FACTS = ("grain", "reads", "group_by", "key", "headline", "where", "next")
-"""What a header may say after its sentences."""
+_FACTS = (
+    "grain", "reads", "group_by", "key", "headline", "where", "next",
+    "window", "severity", "cool_down", "param", "argument",
+)  # fmt: skip
+"""What a header may say after its sentences: of rollups and audits, of alert rules and their baselines."""
 
 _UNITS = ("USD", "tokens", "ms", "percent")
 

@@ -52,6 +52,7 @@ from .steady import ask_steady
 if TYPE_CHECKING:
     import polars as pl
 
+    from ..models.alerts import Looked
     from ..models.budgets import Budgets
     from .cost_change import CostChange
     from .focus import BilledCost, FocusExport
@@ -412,6 +413,26 @@ class Warehouse:
             progress=progress,
             reads=("model_rates",),
             around=calls_around,
+        )
+
+    def alerts(self, name: str | None = None, *, progress: Progress | None = None) -> list[Looked]:
+        """What all enabled alert rules, or the one called `name`, find now; it remembers and tells nobody anything.
+
+        Raises UsageError for an unknown rule, SettingsError for settings of none; one that is broken says so in its
+        result.
+        """
+        from .alert import longest, look, relations, rules  # noqa: PLC0415
+
+        chosen = [rule for rule in rules(self.lake, self.settings.alerts, name) if rule.is_enabled or name]
+        now, tz = self._now(), self.settings.alerts.tz
+        wanted = relations(self.lake, chosen)
+        return self._asking.window(
+            lambda con, seen: look(con, seen.lake, chosen, now, tz),
+            Window(now - longest(chosen), now),
+            tz=tz,
+            progress=progress,
+            reads=("model_rates",) if wanted is None or "model_rates" in wanted else (),
+            wanted=wanted,
         )
 
     def sql(self, query: str) -> pa.Table:

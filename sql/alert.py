@@ -1,0 +1,301 @@
+"""Alert rules: finding them, checking what the settings change of them, and what they find at an instant.
+
+A rule is one `.sql` file: a built-in one, or the user's in the lake's or the project's `alerts/` folder. Its rows are
+violations: `entity` and `period`, `observed`, `baseline` and `threshold`, and whatever else is to be shown. It may
+read every relation, the user's files, the baselines, and each rollup over the rule's window under the rollup's name.
+Its parameters are bound. Nothing here remembers anything: models/alerts.py says what is told of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, get_args
+
+import duckdb
+import pyarrow as pa
+
+from ..models.alert_settings import SEVERITIES, Alerts, RuleSettings, Severity, Value
+from ..models.alerts import Figure, Looked, Violation
+from ..models.errors import SettingsError, UsageError
+from ..models.lake import Lake
+from ..models.windows import length, zone
+from . import catalogue
+from .database import quoted, reason
+from .files import open_files
+from .relations import ALERTS, BASELINES, Relation, closure, columns_of, parsed, read
+
+PROJECT_FOLDER = Path("alerts")
+FIGURES = ("observed", "baseline", "threshold")
+_NEEDED = ("entity", "period", *FIGURES)
+_PARAMETER = re.compile(r"--\s*param:\s*([a-z_][a-z0-9_]*)\s*=\s*('[^']*'|\S+)\s*(?:--\s*(.*))?")
+_TRACES_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A named value of a rule: what it means, and what it is."""
+
+    name: str
+    meaning: str
+    value: Value | Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule as the settings leave it; `problem` is why it cannot be asked."""
+
+    name: str
+    path: Path
+    sentence: str = ""
+    reads: tuple[str, ...] = ()
+    window: timedelta = timedelta(days=1)
+    severity: Severity = "warning"
+    cool_down: timedelta = timedelta(0)
+    parameters: tuple[Parameter, ...] = ()
+    is_enabled: bool = True
+    problem: str | None = None
+
+    @property
+    def is_users(self) -> bool:
+        """Whether it is the user's own file."""
+        return self.path.parent != ALERTS
+
+    @property
+    def first_sentence(self) -> str:
+        """What it says when it fires."""
+        return self.sentence.partition(". ")[0].rstrip(".") + "."
+
+
+def rules(lake: Lake | None, settings: Alerts, name: str | None = None) -> list[Rule]:
+    """All rules by name, or the one called `name`; a user's file of a built-in name replaces it.
+
+    Raises UsageError for an unknown name, SettingsError where the settings change a rule or parameter there is not.
+    """
+    found: dict[str, Rule] = {}
+    for folder in (ALERTS, *([lake.alerts] if lake else []), PROJECT_FOLDER):
+        for path in sorted(folder.glob("*.sql")):
+            found[catalogue.spoken(path.stem)] = _of_file(path)
+    for said, changed in settings.rules.items():
+        known = catalogue.spoken(said)
+        if known not in found:
+            raise SettingsError(f'setting "alerts.rules.{said}": no such rule: {catalogue.nearest(known, found)}')
+        found[known] = _changed(found[known], changed)
+    if name is None:
+        return [found[each] for each in sorted(found)]
+    if (wanted := catalogue.spoken(name)) not in found:
+        raise UsageError(f'unknown rule "{name}": {catalogue.nearest(wanted, found)} (all: llmcost alerts list)')
+    return [found[wanted]]
+
+
+def longest(asked: Iterable[Rule]) -> timedelta:
+    """The longest window of these rules; a day at least."""
+    return max([timedelta(days=1), *(rule.window for rule in asked)])
+
+
+def relations(lake: Lake, asked: Collection[Rule]) -> set[str] | None:
+    """The relations that these rules read, those of rollups and baselines too; None for whatever there is."""
+    if any(rule.is_users for rule in asked):
+        return None  # a user's own may read what its header does not name
+    known = catalogue.rollups(lake)
+    found = set[str]()
+    for name in {name for rule in asked for name in rule.reads}:
+        if (path := BASELINES / f"{name}.sql").exists():
+            found |= {*read(path).reads}
+        elif info := known.get(catalogue.spoken(name)):
+            found |= {*info.reads}
+        else:
+            found.add(name)
+    return closure(found)
+
+
+def look(con: duckdb.DuckDBPyConnection, lake: Lake, asked: Iterable[Rule], now: datetime, tz: str) -> list[Looked]:
+    """What each rule finds at `now`, in a session whose calls reach back as far as the longest window.
+
+    A rule that is broken says so in its result, and stops no other.
+    """
+    _set(con, now=now, since=now, until=now, today=now.astimezone(zone(tz)).date().isoformat())
+    offer_baselines(con)
+    known = catalogue.rollups(lake)
+    offered = set[str]()
+    found = []
+    for rule in asked:
+        try:
+            if rule.problem:
+                raise UsageError(rule.problem)
+            text = parsed(rule.path).text
+            _set(con, since=now - rule.window)
+            rest = _offer_rollups(con, lake, known, rule, offered)
+            open_files(con, lake, rest, rule.path)
+            violations, problem = violations_of(_rows(con, text, rule), text, rule), None
+        except UsageError as error:
+            violations, problem = [], str(error)
+        except duckdb.Error as error:
+            violations, problem = [], f'alert rule "{rule.path}": {reason(error)}'
+        found.append(Looked(rule.name, rule.first_sentence, rule.severity, rule.cool_down, violations, problem))
+    return found
+
+
+def offer_baselines(con: duckdb.DuckDBPyConnection) -> None:
+    """Make the baselines of the session's calls, each a function that gives a relation.
+
+    The variable `now` must be set: a function's text is bound when it is made, and again each time it is used.
+    """
+    for path in sorted(BASELINES.glob("*.sql")):
+        relation = read(path)
+        argument = relation.facts["argument"]
+        con.execute(f"create or replace temp macro {relation.name}({argument}) as table {relation.text}")
+
+
+def violations_of(table: pa.Table, text: str, rule: Rule) -> list[Violation]:
+    """A rule's rows. Raises UsageError for a column that is needed and not there."""
+    for name in _NEEDED:
+        if name not in table.column_names:
+            raise UsageError(
+                f'alert rule "{rule.path}": its rows have no column "{name}": give it {", ".join(_NEEDED)}'
+            )
+    relation = {column.name: column for column in columns_of(text)}
+    figures = {name: _figure(name, relation.get(name)) for name in FIGURES}
+    return [_violation(row, figures) for row in table.to_pylist(maps_as_pydicts="lossy") if row["entity"] is not None]
+
+
+def _figure(name: str, column: Any) -> Figure:
+    if column is None:
+        return Figure(meaning=name, value=None)
+    meaning = column.meaning.partition(";")[0]
+    return Figure(meaning=meaning.removesuffix(f", {column.unit}"), value=None, unit=column.unit)
+
+
+def _violation(row: Mapping[str, Any], figures: Mapping[str, Figure]) -> Violation:
+    shown = {name: str(value) for name, value in row.items() if name not in (*_NEEDED, "trace_id", "trace_ids")}
+    told = {name: value for name, value in shown.items() if row[name] is not None}
+    traces = [*(row.get("trace_ids") or ()), row.get("trace_id")]
+    return Violation(
+        entity=str(row["entity"]),
+        period=str(row["period"]),
+        shown=told,
+        trace_ids=tuple(dict.fromkeys(trace for trace in traces if trace))[:_TRACES_SHOWN],
+        **{name: figure.model_copy(update={"value": _number(row[name])}) for name, figure in figures.items()},
+    )
+
+
+def _number(value: Any) -> Decimal | None:
+    return None if value is None else Decimal(str(value))
+
+
+def _rows(con: duckdb.DuckDBPyConnection, text: str, rule: Rule) -> pa.Table:
+    """What the rule's query gives; its parameters are bound, those that it does not name are left out."""
+    bound = {each.name: each.value for each in rule.parameters if re.search(rf"\${each.name}\b", text)}
+    return con.sql(text, params=bound or None).to_arrow_table()
+
+
+def _set(con: duckdb.DuckDBPyConnection, **variables: object) -> None:
+    for name, value in variables.items():
+        con.execute(f"set variable {name} = $value", {"value": value})
+
+
+def _offer_rollups(
+    con: duckdb.DuckDBPyConnection, lake: Lake, known: Mapping[str, Any], rule: Rule, offered: set[str]
+) -> list[str]:
+    """Make the rollups that a rule reads, over whatever window is set when they are asked; what else it reads."""
+    rest = []
+    for name in rule.reads:
+        info = known.get(catalogue.spoken(name))
+        if (BASELINES / f"{name}.sql").exists():
+            continue
+        if info is None:
+            rest.append(name)
+        elif name not in offered:
+            if info.problem:
+                raise UsageError(info.problem)
+            open_files(con, lake, info.reads, info.path)
+            con.execute(f"create or replace temp view {quoted(name)} as {catalogue.render(info)}")
+            offered.add(name)
+    return rest
+
+
+def _of_file(path: Path) -> Rule:
+    name = catalogue.spoken(path.stem)
+    try:
+        relation = read(path) if path.parent == ALERTS else parsed(path)
+        return Rule(
+            name=name,
+            path=path,
+            sentence=relation.sentence,
+            reads=relation.reads,
+            window=length(relation.facts.get("window", "24h")),
+            severity=_severity(relation),
+            cool_down=length(relation.facts.get("cool_down", "0m")),
+            parameters=tuple(_parameters(relation)),
+        )
+    except UsageError as error:
+        return Rule(name, path, problem=f'alert rule "{path}": {error}')
+
+
+def _severity(relation: Relation) -> Severity:
+    said = relation.facts.get("severity", "warning")
+    if said not in SEVERITIES:
+        raise UsageError(f'severity: "{said}": accepted are {", ".join(get_args(Severity))}')
+    return SEVERITIES[SEVERITIES.index(said)]
+
+
+def _parameters(relation: Relation) -> Iterable[Parameter]:
+    for line in relation.text.splitlines():
+        if not line.startswith("--"):
+            return
+        if re.match(r"--\s*param:", line):
+            if not (match := _PARAMETER.fullmatch(line.strip())):
+                raise UsageError(f'cannot read "{line}": write -- param: factor = 2 -- what it means')
+            yield Parameter(match[1], match[3] or "", _value(match[2]))
+
+
+def _value(text: str) -> Value | Decimal:
+    """A parameter's value as its file has it: a number, 'text', true or false.
+
+    >>> _value("2"), _value("0.5"), _value("'free'"), _value("true")
+    (2, Decimal('0.5'), 'free', True)
+    """
+    if text in ("true", "false"):
+        return text == "true"
+    if text.startswith("'"):
+        return text[1:-1]
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    if re.fullmatch(r"-?\d+\.\d+", text):
+        return Decimal(text)
+    raise UsageError(f"cannot read the parameter's value {text}: write a number, 'text', true or false")
+
+
+def _changed(rule: Rule, changed: RuleSettings) -> Rule:
+    """The rule under its settings. Raises SettingsError for a parameter that it does not have, or of another kind."""
+    return replace(
+        rule,
+        is_enabled=changed.enabled,
+        severity=changed.severity or rule.severity,
+        cool_down=length(changed.cool_down) if changed.cool_down else rule.cool_down,
+        parameters=_set_parameters(rule, changed.parameters) if not rule.problem else rule.parameters,
+    )
+
+
+def _set_parameters(rule: Rule, values: Mapping[str, Value]) -> Sequence[Parameter]:
+    for name in values.keys() - {each.name for each in rule.parameters}:
+        known = ", ".join(["enabled", "severity", "cool_down", *(each.name for each in rule.parameters)])
+        raise SettingsError(f'setting "alerts.rules.{rule.name}.{name}": no such parameter: accepted are {known}')
+    return tuple(
+        replace(each, value=_of_kind(rule, each, values[each.name])) if each.name in values else each
+        for each in rule.parameters
+    )
+
+
+def _of_kind(rule: Rule, parameter: Parameter, value: Value) -> Value | Decimal:
+    is_number = isinstance(parameter.value, int | Decimal) and not isinstance(parameter.value, bool)
+    if is_number and isinstance(value, int | float) and not isinstance(value, bool):
+        return value if isinstance(value, int) else Decimal(repr(value))
+    if type(value) is type(parameter.value):
+        return value
+    wanted = "a number" if is_number else "true or false" if isinstance(parameter.value, bool) else "text"
+    raise SettingsError(f'setting "alerts.rules.{rule.name}.{parameter.name}" = {value!r}: it is {wanted}')

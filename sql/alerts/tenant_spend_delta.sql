@@ -1,0 +1,27 @@
+-- A customer spends several times what is usual for the weekday.
+-- The last 24 hours are compared with what the 28 days before say such hours cost; see baselines/daily_baselines.sql.
+-- grain: one row per customer
+-- reads: daily_baselines
+-- window: 30d
+-- severity: warning
+-- cool_down: 24h
+-- param: factor = 2 -- how many times the usual
+-- param: at_least_usd = 1 -- least spend beyond the usual, USD
+-- param: quiet_share = 0.25 -- share of an average day that the usual of a quiet weekday counts as at least
+select
+    value as entity, -- customer
+    getvariable('today') as period, -- local day
+    observed_usd as observed, -- spent in the last 24 hours, USD
+    greatest(expected_usd, $quiet_share * average_usd) as baseline, -- usual for these 24 hours, USD
+    $factor * greatest(expected_usd, $quiet_share * average_usd) as threshold, -- most that is let pass, USD
+    value as customer_id, -- customer
+    feature, -- feature of most of it
+    deployment, -- deployment of most of it
+    model, -- model of most of it
+    team, -- team of most of it
+    trace_ids, -- its dearest traces
+from daily_baselines('customer_id')
+where
+    observed_usd > $factor * greatest(expected_usd, $quiet_share * average_usd)
+    and observed_usd - greatest(expected_usd, $quiet_share * average_usd) >= $at_least_usd
+order by observed_usd - expected_usd desc, value

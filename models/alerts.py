@@ -222,6 +222,6 @@ def owner_of(owners: Mapping[str, Mapping[str, str]], shown: Mapping[str, str]) 
     'Ada'
     """
     for dimension, named in owners.items():
-        if (value := shown.get(dimension)) in named:
-            return named[value]
+        if dimension in shown and shown[dimension] in named:
+            return named[shown[dimension]]
     return None

@@ -9,10 +9,10 @@ Its parameters are bound. Nothing here remembers anything: models/alerts.py says
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any, get_args
 
@@ -33,6 +33,7 @@ PROJECT_FOLDER = Path("alerts")
 FIGURES = ("observed", "baseline", "threshold")
 _NEEDED = ("entity", "period", *FIGURES)
 _PARAMETER = re.compile(r"--\s*param:\s*([a-z_][a-z0-9_]*)\s*=\s*('[^']*'|\S+)\s*(?:--\s*(.*))?")
+_NANO = Decimal("0.000000001")
 _TRACES_SHOWN = 5
 
 
@@ -179,12 +180,16 @@ def _violation(row: Mapping[str, Any], figures: Mapping[str, Figure]) -> Violati
         period=str(row["period"]),
         shown=told,
         trace_ids=tuple(dict.fromkeys(trace for trace in traces if trace))[:_TRACES_SHOWN],
-        **{name: figure.model_copy(update={"value": _number(row[name])}) for name, figure in figures.items()},
+        **{name: _told(figure, row[name]) for name, figure in figures.items()},
     )
 
 
-def _number(value: Any) -> Decimal | None:
-    return None if value is None else Decimal(str(value))
+def _told(figure: Figure, value: Any) -> Figure:
+    """The figure with its value; money to the nano-dollar."""
+    number = None if value is None else Decimal(str(value))
+    if number is not None and figure.unit == "USD":
+        number = number.quantize(_NANO, ROUND_HALF_UP)
+    return figure.model_copy(update={"value": number})
 
 
 def _rows(con: duckdb.DuckDBPyConnection, text: str, rule: Rule) -> pa.Table:
@@ -281,7 +286,7 @@ def _changed(rule: Rule, changed: RuleSettings) -> Rule:
     )
 
 
-def _set_parameters(rule: Rule, values: Mapping[str, Value]) -> Sequence[Parameter]:
+def _set_parameters(rule: Rule, values: Mapping[str, Value]) -> tuple[Parameter, ...]:
     for name in values.keys() - {each.name for each in rule.parameters}:
         known = ", ".join(["enabled", "severity", "cool_down", *(each.name for each in rule.parameters)])
         raise SettingsError(f'setting "alerts.rules.{rule.name}.{name}": no such parameter: accepted are {known}')

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 from .keeper_order import Order
@@ -105,13 +106,15 @@ def _do(duty: Duty) -> None:
 
 
 def duties(order: Order, parent: Parent) -> list[Duty]:
-    """What the order asks for: compaction, vacuum, derivation of changed days, retention, metrics."""
+    """What the order asks for: compaction, vacuum, derivation of changed days, retention, alerts, metrics."""
     found = [
         Duty("compacted", partial(_compact, order, parent)),
         Duty("vacuumed", partial(_vacuum, order, parent)),
         Duty("derived", partial(_derive, order, parent)),
         Duty("removed by age", partial(_retain, order, parent)),
     ]
+    if order.settings.alerts.channels:
+        found.append(Duty("alerts", Watch(order, parent)))
     if order.metrics:
         found.append(Duty("metrics", partial(_metrics, order)))
     return found
@@ -157,6 +160,42 @@ def _retain(order: Order, parent: Parent) -> Facts:
     with upkeep_lock(warehouse.lake):
         done = warehouse.retain(take_out, progress=parent.check)
     return {f"{each.relation}_files": each.files for each in done}
+
+
+class Watch:
+    """Looks for alerts once a while and tells them; says of a broken rule once."""
+
+    def __init__(self, order: Order, parent: Parent, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._settings = order.settings
+        self._parent = parent
+        self._monotonic = monotonic
+        self._next_at = 0.0
+        self._said: dict[str, str | None] = {}
+
+    def __call__(self) -> Facts:
+        """A round, if it is time for one."""
+        from ..ingest.logs import fields  # noqa: PLC0415  start-up time
+        from ..sql.warehouse import Warehouse  # noqa: PLC0415
+        from .alert_channels import Sender  # noqa: PLC0415
+        from .alert_round import go_round  # noqa: PLC0415
+
+        if self._monotonic() < self._next_at:
+            return {}
+        self._next_at = self._monotonic() + self._settings.alerts.every_seconds
+        # stdout is how this process speaks with its parent
+        sender = Sender(self._settings.alerts, out=lambda body: log.warning("alert", extra=fields(**body)))
+        warehouse = Warehouse(self._settings.lake, self._settings)
+        gone = go_round(warehouse, sender, datetime.now(UTC), progress=self._parent.check)
+        for look in gone.looks:
+            if look.problem and self._said.get(look.rule) != look.problem:
+                log.error("an alert rule is broken: %s", look.problem, extra=fields(rule=look.rule))
+            self._said[look.rule] = look.problem
+        for each in gone.undelivered:
+            what = "a notice is given up" if each.given_up else "a notice waits"
+            log.warning(what, extra=fields(channel=each.channel, rule=each.notice.alert.rule, reason=each.reason))
+        return {
+            name: count for name in ("fired", "resolved", "delivered") for count in [getattr(gone, name)] if count
+        }
 
 
 def _metrics(order: Order) -> Facts:

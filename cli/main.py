@@ -11,6 +11,7 @@ import typer
 
 from ..models.errors import LlmcostError
 from . import (
+    alerts,
     audit,
     bi,
     budget,
@@ -48,8 +49,8 @@ Examples:
 \b
 Exit codes:
   0  done
-  1  doctor found a failure, an audit an offender, a gate a worse candidate, reconcile more than --max-variance,
-     a budget blocks, the demo's bill is wrong, or the program has a bug
+  1  doctor found a failure, an audit an offender, alerts check an open alert, a gate a worse candidate, a budget
+     blocks, reconcile found more than --max-variance, the demo's bill is wrong, or the program has a bug
   2  the question is wrong: an option, a name, a setting, a price file, a report
   3  the lake is missing, not writable, or written by a newer llmcost; or a gate has too little data
   4  received spans could not be landed
@@ -76,6 +77,7 @@ app.command()(sql.sql)
 app.command()(bi.bi)
 app.command()(refresh.refresh)
 app.command()(audit.audit)
+app.add_typer(alerts.app)
 app.command()(doctor.doctor)
 app.command()(compact.compact)
 app.command()(vacuum.vacuum)

@@ -28,7 +28,8 @@ HELP_WIDTH = "100"
 COMMANDS = (
     (), ("serve",), ("connect",), ("tokens",), ("tokens", "create"), ("tokens", "list"), ("tokens", "revoke"),
     ("rollup",), ("why",), ("gate",), ("statement",), ("focus",), ("trace",), ("sql",), ("bi",), ("refresh",),
-    ("audit",), ("doctor",), ("compact",), ("vacuum",), ("prices",), ("prices", "show"),
+    ("audit",), ("alerts",), ("alerts", "check"), ("alerts", "list"), ("alerts", "status"), ("alerts", "test"),
+    ("doctor",), ("compact",), ("vacuum",), ("prices",), ("prices", "show"),
     ("prices", "unmatched"), ("prices", "check"), ("prices", "diff"), ("reprice",), ("outcomes",),
     ("outcomes", "import"), ("reconcile",), ("reconcile", "import"), ("reconcile", "fetch"), ("budget",),
     ("budget", "status"), ("budget", "check"), ("demo",),

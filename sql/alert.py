@@ -27,7 +27,7 @@ from ..models.windows import length, zone
 from . import catalogue
 from .database import quoted, reason
 from .files import open_files
-from .relations import ALERTS, BASELINES, Relation, closure, columns_of, parsed, read
+from .relations import ALERTS, BASELINES, Relation, closure, parsed, read
 
 PROJECT_FOLDER = Path("alerts")
 FIGURES = ("observed", "baseline", "threshold")
@@ -114,53 +114,75 @@ def relations(lake: Lake, asked: Collection[Rule]) -> set[str] | None:
     return closure(found)
 
 
-def look(con: duckdb.DuckDBPyConnection, lake: Lake, asked: Iterable[Rule], now: datetime, tz: str) -> list[Looked]:
-    """What each rule finds at `now`, in a session whose calls reach back as far as the longest window.
+class Looker:
+    """A session in which rules are asked; its calls reach back as far as the longest of their windows.
 
-    A rule that is broken says so in its result, and stops no other.
+    The instant is moved from one look to the next: what the session was given once is not made again.
     """
-    _set(con, now=now, since=now, until=now, today=now.astimezone(zone(tz)).date().isoformat())
-    offer_baselines(con)
-    known = catalogue.rollups(lake)
-    offered = set[str]()
-    found = []
-    for rule in asked:
-        try:
-            if rule.problem:
-                raise UsageError(rule.problem)
-            text = parsed(rule.path).text
-            _set(con, since=now - rule.window)
-            rest = _offer_rollups(con, lake, known, rule, offered)
-            open_files(con, lake, rest, rule.path)
-            violations, problem = violations_of(_rows(con, text, rule), text, rule), None
-        except UsageError as error:
-            violations, problem = [], str(error)
-        except duckdb.Error as error:
-            violations, problem = [], f'alert rule "{rule.path}": {reason(error)}'
-        found.append(Looked(rule.name, rule.first_sentence, rule.severity, rule.cool_down, violations, problem))
-    return found
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+        self._con = con
+        self._lake = lake
+        self._rollups = catalogue.rollups(lake)
+        self._there = set[str]()
+
+    def look(self, asked: Iterable[Rule], now: datetime, tz: str) -> list[Looked]:
+        """What each rule finds at `now`; one that is broken says so in its result, and stops no other."""
+        _set(self._con, now=now, since=now, until=now, today=now.astimezone(zone(tz)).date().isoformat())
+        found = []
+        for rule in asked:
+            try:
+                violations, problem = self._violations(rule, now), None
+            except UsageError as error:
+                violations, problem = [], str(error)
+            except duckdb.Error as error:
+                violations, problem = [], f'alert rule "{rule.path}": {reason(error)}'
+            found.append(Looked(rule.name, rule.first_sentence, rule.severity, rule.cool_down, violations, problem))
+        return found
+
+    def _violations(self, rule: Rule, now: datetime) -> list[Violation]:
+        if rule.problem:
+            raise UsageError(rule.problem)
+        relation = parsed(rule.path)
+        _set(self._con, since=now - rule.window)
+        for name in rule.reads:
+            if name not in self._there:
+                self._offer(name, rule)
+        bound = {each.name: each.value for each in rule.parameters if re.search(rf"\${each.name}\b", relation.text)}
+        return violations_of(self._con.sql(relation.text, params=bound or None).to_arrow_table(), relation, rule)
+
+    def _offer(self, name: str, rule: Rule) -> None:
+        """Make a relation that a rule reads: a baseline, a rollup over whatever window is set, or a file's."""
+        info = self._rollups.get(catalogue.spoken(name))
+        if (path := BASELINES / f"{name}.sql").exists():
+            offer_baseline(self._con, read(path))
+        elif info is None:
+            open_files(self._con, self._lake, [name], rule.path)
+        elif info.problem:
+            raise UsageError(info.problem)
+        else:
+            open_files(self._con, self._lake, info.reads, info.path)
+            self._con.execute(f"create temp view {quoted(name)} as {catalogue.render(info)}")
+        self._there.add(name)
 
 
-def offer_baselines(con: duckdb.DuckDBPyConnection) -> None:
-    """Make the baselines of the session's calls, each a function that gives a relation.
+def offer_baseline(con: duckdb.DuckDBPyConnection, baseline: Relation) -> None:
+    """Make a baseline of the session's calls, a function that gives a relation.
 
     The variable `now` must be set: a function's text is bound when it is made, and again each time it is used.
     """
-    for path in sorted(BASELINES.glob("*.sql")):
-        relation = read(path)
-        argument = relation.facts["argument"]
-        con.execute(f"create or replace temp macro {relation.name}({argument}) as table {relation.text}")
+    con.execute(f"create temp macro {baseline.name}({baseline.facts['argument']}) as table {baseline.text}")
 
 
-def violations_of(table: pa.Table, text: str, rule: Rule) -> list[Violation]:
+def violations_of(table: pa.Table, relation: Relation, rule: Rule) -> list[Violation]:
     """A rule's rows. Raises UsageError for a column that is needed and not there."""
     for name in _NEEDED:
         if name not in table.column_names:
             raise UsageError(
                 f'alert rule "{rule.path}": its rows have no column "{name}": give it {", ".join(_NEEDED)}'
             )
-    relation = {column.name: column for column in columns_of(text)}
-    figures = {name: _figure(name, relation.get(name)) for name in FIGURES}
+    columns = {column.name: column for column in relation.columns}
+    figures = {name: _figure(name, columns.get(name)) for name in FIGURES}
     return [_violation(row, figures) for row in table.to_pylist(maps_as_pydicts="lossy") if row["entity"] is not None]
 
 
@@ -192,35 +214,9 @@ def _told(figure: Figure, value: Any) -> Figure:
     return figure.model_copy(update={"value": number})
 
 
-def _rows(con: duckdb.DuckDBPyConnection, text: str, rule: Rule) -> pa.Table:
-    """What the rule's query gives; its parameters are bound, those that it does not name are left out."""
-    bound = {each.name: each.value for each in rule.parameters if re.search(rf"\${each.name}\b", text)}
-    return con.sql(text, params=bound or None).to_arrow_table()
-
-
 def _set(con: duckdb.DuckDBPyConnection, **variables: object) -> None:
     for name, value in variables.items():
         con.execute(f"set variable {name} = $value", {"value": value})
-
-
-def _offer_rollups(
-    con: duckdb.DuckDBPyConnection, lake: Lake, known: Mapping[str, Any], rule: Rule, offered: set[str]
-) -> list[str]:
-    """Make the rollups that a rule reads, over whatever window is set when they are asked; what else it reads."""
-    rest = []
-    for name in rule.reads:
-        info = known.get(catalogue.spoken(name))
-        if (BASELINES / f"{name}.sql").exists():
-            continue
-        if info is None:
-            rest.append(name)
-        elif name not in offered:
-            if info.problem:
-                raise UsageError(info.problem)
-            open_files(con, lake, info.reads, info.path)
-            con.execute(f"create or replace temp view {quoted(name)} as {catalogue.render(info)}")
-            offered.add(name)
-    return rest
 
 
 def _of_file(path: Path) -> Rule:

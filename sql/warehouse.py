@@ -421,13 +421,13 @@ class Warehouse:
         Raises UsageError for an unknown rule, SettingsError for settings of none; one that is broken says so in its
         result.
         """
-        from .alert import longest, look, relations, rules  # noqa: PLC0415
+        from .alert import Looker, longest, relations, rules  # noqa: PLC0415
 
         chosen = [rule for rule in rules(self.lake, self.settings.alerts, name) if rule.is_enabled or name]
         now, tz = self._now(), self.settings.alerts.tz
         wanted = relations(self.lake, chosen)
         return self._asking.window(
-            lambda con, seen: look(con, seen.lake, chosen, now, tz),
+            lambda con, seen: Looker(con, seen.lake).look(chosen, now, tz),
             Window(now - longest(chosen), now),
             tz=tz,
             progress=progress,

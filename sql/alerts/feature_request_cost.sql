@@ -1,5 +1,5 @@
 -- A request of a feature costs more than it used to, on the same deployment and model.
--- The last hours are compared with the 14 days before; see baselines/request_baselines.sql.
+-- The last hours, or 24 where requests are few, are compared with the 14 days before; see baselines/request_baselines.sql.
 -- grain: one row per feature, deployment and model
 -- reads: request_baselines
 -- window: 16d

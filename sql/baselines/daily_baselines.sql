@@ -1,9 +1,10 @@
 -- What each value of a dimension spent in the last 24 hours, beside what is usual for such hours: daily_baselines('team').
 -- The usual is seasonal. The 28 days before, counted back from now in whole days, give each weekday its usual spend (the
 -- median of its up to four days). Days freed of their weekday's share have an average, the median of the last 14, and a
--- spread (sigma from the median absolute deviation); both times today's weekday's share are what to expect. Medians,
--- because the incident of last week must neither hide the next one nor make every quiet day look like one. Who spends on
--- fewer than half of the days has no weekdays: the largest of those days is what to expect then.
+-- spread, the standard deviation of all but those four median deviations off; both times today's weekday's share are what
+-- to expect. Medians and what is left out, because the incident of last week must neither hide the next one nor make every
+-- quiet day look like one. The spread is that of a forecast: larger, the fewer weeks are known. Who spends on fewer than
+-- half of the days has no weekdays: the largest of those days is what to expect then.
 -- grain: one row per value with spend in the last 24 hours and at least a week before
 -- reads: calls
 -- argument: dimension
@@ -103,6 +104,7 @@ averages as (
 adjusted as (
     select
         filled.value,
+        filled.age,
         filled.cost * averages.average / weekdays.usual as cost,
     from filled
     inner join weekdays
@@ -110,7 +112,7 @@ adjusted as (
         and filled.age % 7 = weekdays.weekday
     inner join averages
         on filled.value = averages.value
-    where filled.age <= 14 and weekdays.usual > 0
+    where weekdays.usual > 0
 ),
 
 levels as (
@@ -118,16 +120,28 @@ levels as (
         value,
         percentile_cont(0.5) within group (order by cost) as level,
     from adjusted
+    where age <= 14
     group by value
+),
+
+-- 1.4826 median deviations are a standard deviation where nothing is wrong
+deviations as (
+    select
+        adjusted.value,
+        percentile_cont(0.5) within group (order by adjusted.cost) as middle,
+        4 * 1.4826 * mad(adjusted.cost) as farthest,
+    from adjusted
+    group by adjusted.value
 ),
 
 spreads as (
     select
         adjusted.value,
-        1.4826 * percentile_cont(0.5) within group (order by abs(adjusted.cost - levels.level)) as sigma,
+        stddev_samp(adjusted.cost) as sigma,
     from adjusted
-    inner join levels
-        on adjusted.value = levels.value
+    inner join deviations
+        on adjusted.value = deviations.value
+    where abs(adjusted.cost - deviations.middle) <= deviations.farthest
     group by adjusted.value
 ),
 
@@ -198,7 +212,7 @@ select
                 when history.is_sparse or levels.level is null or averages.weeks < 2 then null
                 else
                     spreads.sigma * averages.usual_today / nullif(averages.average, 0)
-                    * sqrt(averages.weeks / (averages.weeks - 1.0))
+                    * sqrt(averages.weeks / (averages.weeks - 1.0)) * sqrt(1 + 1.6 / averages.weeks)
             end,
             9
         ) as decimal(18, 9)

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from .alert_file import AlertFile
 
 if TYPE_CHECKING:
+    from pyarrow import Table
+
     from ..models.alert_settings import Alerts, AnyChannel
     from ..models.alerts import Looked, Notice, Policy, Queued, State
+    from ..sql.alert import Standings
     from ..sql.warehouse import Warehouse
     from .alert_channels import Sender
 
@@ -88,12 +91,37 @@ def _looked(
     from ..sql.alert import rules  # noqa: PLC0415
 
     settings = warehouse.settings.alerts
-    looks = warehouse.alerts(rule, progress=progress)
+    looks = warehouse.alerts(rule, standings=_standings(warehouse), progress=progress)
     known = [each.name for each in rules(warehouse.lake, settings) if each.is_enabled]
     after, notices = advance(state, looks, known, policy(settings), now)
     fired = sum(notice.state == "firing" for notice in notices)
     others = sum(notice.others for notice in notices)
     return Round(looks, after, fired + others, len(notices) - fired), notices
+
+
+def _standings(warehouse: Warehouse) -> Standings | None:
+    """How budgets stand, where there are any; a file that is broken breaks the rules that read it, and no other."""
+    from ..models.budget_file import load  # noqa: PLC0415  start-up time
+    from ..models.errors import BudgetFileError  # noqa: PLC0415
+    from ..sql.budgets import standings  # noqa: PLC0415
+    from ..sql.standing_rows import standing_rows  # noqa: PLC0415
+    from .budget_sources import budget_file, hidden  # noqa: PLC0415
+
+    path = budget_file(warehouse.settings)
+    if not path.exists():
+        return None
+    try:
+        budgets = load(path)
+    except BudgetFileError as error:
+        problem = error
+
+        def refuse(_: datetime) -> Table:
+            raise problem
+
+        return refuse
+    made = hidden(warehouse.settings)
+    spent = warehouse.spent(budgets, made)
+    return lambda now: standing_rows(standings(spent, now), made)
 
 
 def policy(settings: Alerts) -> Policy:

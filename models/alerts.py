@@ -46,6 +46,9 @@ class Violation(_Stored):
     observed: Figure
     baseline: Figure
     threshold: Figure
+    severity: Severity | None = None
+    """Its own, where it is not the rule's."""
+
     shown: dict[str, str] = {}
     """Dimensions and other columns, in the order of the row."""
 
@@ -206,7 +209,7 @@ def _fired(
             opened[each.entity] = Alert(
                 rule=looked.rule,
                 sentence=looked.sentence,
-                severity=looked.severity,
+                severity=each.severity or looked.severity,
                 violation=each,
                 period=each.period,
                 fired_at=now,

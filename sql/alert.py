@@ -9,7 +9,7 @@ Its parameters are bound. Nothing here remembers anything: models/alerts.py says
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -21,20 +21,24 @@ import pyarrow as pa
 
 from ..models.alert_settings import SEVERITIES, Alerts, RuleSettings, Severity, Value
 from ..models.alerts import Figure, Looked, Violation
-from ..models.errors import SettingsError, UsageError
+from ..models.errors import LlmcostError, SettingsError, UsageError
 from ..models.lake import Lake
 from ..models.windows import length, zone
 from . import catalogue
 from .database import quoted, reason
 from .files import open_files
 from .relations import ALERTS, BASELINES, Relation, closure, parsed, read
+from .standing_rows import SCHEMA
 
 PROJECT_FOLDER = Path("alerts")
 FIGURES = ("observed", "baseline", "threshold")
 _NEEDED = ("entity", "period", *FIGURES)
 _PARAMETER = re.compile(r"--\s*param:\s*([a-z_][a-z0-9_]*)\s*=\s*('[^']*'|\S+)\s*(?:--\s*(.*))?")
+_STANDINGS = "budget_standings"
 _NANO = Decimal("0.000000001")
 _TRACES_SHOWN = 5
+
+Standings = Callable[[datetime], pa.Table]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,9 @@ class Rule:
     cool_down: timedelta = timedelta(0)
     parameters: tuple[Parameter, ...] = ()
     is_enabled: bool = True
+    has_said_severity: bool = False
+    """Whether the settings name the severity; then that of a row does not count."""
+
     problem: str | None = None
 
     @property
@@ -109,7 +116,7 @@ def relations(lake: Lake, asked: Collection[Rule]) -> set[str] | None:
             found |= {*read(path).reads}
         elif info := known.get(catalogue.spoken(name)):
             found |= {*info.reads}
-        else:
+        elif name != _STANDINGS:
             found.add(name)
     return closure(found)
 
@@ -120,8 +127,12 @@ class Looker:
     The instant is moved from one look to the next: what the session was given once is not made again.
     """
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, lake: Lake, standings: Standings = lambda _: SCHEMA.empty_table()
+    ) -> None:
+        """`standings` says how budgets stand at an instant; it may raise what the rules that read it then say."""
         self._con = con
+        self._standings = standings
         self._lake = lake
         self._rollups = catalogue.rollups(lake)
         self._there = set[str]()
@@ -129,11 +140,12 @@ class Looker:
     def look(self, asked: Iterable[Rule], now: datetime, tz: str) -> list[Looked]:
         """What each rule finds at `now`; one that is broken says so in its result, and stops no other."""
         _set(self._con, now=now, since=now, until=now, today=now.astimezone(zone(tz)).date().isoformat())
+        self._there.discard(_STANDINGS)
         found = []
         for rule in asked:
             try:
                 violations, problem = self._violations(rule, now), None
-            except UsageError as error:
+            except LlmcostError as error:
                 violations, problem = [], str(error)
             except duckdb.Error as error:
                 violations, problem = [], f'alert rule "{rule.path}": {reason(error)}'
@@ -147,14 +159,16 @@ class Looker:
         _set(self._con, since=now - rule.window)
         for name in rule.reads:
             if name not in self._there:
-                self._offer(name, rule)
+                self._offer(name, rule, now)
         bound = {each.name: each.value for each in rule.parameters if re.search(rf"\${each.name}\b", relation.text)}
         return violations_of(self._con.sql(relation.text, params=bound or None).to_arrow_table(), relation, rule)
 
-    def _offer(self, name: str, rule: Rule) -> None:
+    def _offer(self, name: str, rule: Rule, now: datetime) -> None:
         """Make a relation that a rule reads: a baseline, a rollup over whatever window is set, or a file's."""
         info = self._rollups.get(catalogue.spoken(name))
-        if (path := BASELINES / f"{name}.sql").exists():
+        if name == _STANDINGS:
+            self._con.register(name, self._standings(now))
+        elif (path := BASELINES / f"{name}.sql").exists():
             offer_baseline(self._con, read(path))
         elif info is None:
             open_files(self._con, self._lake, [name], rule.path)
@@ -183,7 +197,11 @@ def violations_of(table: pa.Table, relation: Relation, rule: Rule) -> list[Viola
             )
     columns = {column.name: column for column in relation.columns}
     figures = {name: _figure(name, columns.get(name)) for name in FIGURES}
-    return [_violation(row, figures) for row in table.to_pylist(maps_as_pydicts="lossy") if row["entity"] is not None]
+    return [
+        _violation(row, rule, figures)
+        for row in table.to_pylist(maps_as_pydicts="lossy")
+        if row["entity"] is not None
+    ]
 
 
 def _figure(name: str, column: Any) -> Figure:
@@ -193,13 +211,15 @@ def _figure(name: str, column: Any) -> Figure:
     return Figure(meaning=meaning.removesuffix(f", {column.unit}"), value=None, unit=column.unit)
 
 
-def _violation(row: Mapping[str, Any], figures: Mapping[str, Figure]) -> Violation:
-    shown = {name: str(value) for name, value in row.items() if name not in (*_NEEDED, "trace_id", "trace_ids")}
+def _violation(row: Mapping[str, Any], rule: Rule, figures: Mapping[str, Figure]) -> Violation:
+    aside = (*_NEEDED, "severity", "trace_id", "trace_ids")
+    shown = {name: str(value) for name, value in row.items() if name not in aside}
     told = {name: value for name, value in shown.items() if row[name] is not None}
     traces = [*(row.get("trace_ids") or ()), row.get("trace_id")]
     return Violation(
         entity=str(row["entity"]),
         period=str(row["period"]),
+        severity=None if rule.has_said_severity else row.get("severity"),
         shown=told,
         trace_ids=tuple(dict.fromkeys(trace for trace in traces if trace))[:_TRACES_SHOWN],
         **{name: _told(figure, row[name]) for name, figure in figures.items()},
@@ -277,6 +297,7 @@ def _changed(rule: Rule, changed: RuleSettings) -> Rule:
         rule,
         is_enabled=changed.enabled,
         severity=changed.severity or rule.severity,
+        has_said_severity=changed.severity is not None,
         cool_down=length(changed.cool_down) if changed.cool_down else rule.cool_down,
         parameters=_set_parameters(rule, changed.parameters) if not rule.problem else rule.parameters,
     )

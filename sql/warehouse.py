@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from ..models.alerts import Looked
     from ..models.budgets import Budgets
+    from .alert import Standings
     from .cost_change import CostChange
     from .focus import BilledCost, FocusExport
     from .gate_answer import GateReport
@@ -415,9 +416,12 @@ class Warehouse:
             around=calls_around,
         )
 
-    def alerts(self, name: str | None = None, *, progress: Progress | None = None) -> list[Looked]:
+    def alerts(
+        self, name: str | None = None, *, standings: Standings | None = None, progress: Progress | None = None
+    ) -> list[Looked]:
         """What all enabled alert rules, or the one called `name`, find now; it remembers and tells nobody anything.
 
+        `standings` says how budgets stand (sql/standing_rows.py); without it there are none.
         Raises UsageError for an unknown rule, SettingsError for settings of none; one that is broken says so in its
         result.
         """
@@ -427,7 +431,7 @@ class Warehouse:
         now, tz = self._now(), self.settings.alerts.tz
         wanted = relations(self.lake, chosen)
         return self._asking.window(
-            lambda con, seen: Looker(con, seen.lake).look(chosen, now, tz),
+            lambda con, seen: Looker(con, seen.lake, *([standings] if standings else [])).look(chosen, now, tz),
             Window(now - longest(chosen), now),
             tz=tz,
             progress=progress,

@@ -26,13 +26,13 @@ from llmcost.sql.alert import rules
 
 GROUPS = {
     "spend": (
-        "tenant-spend-delta", "developer-spend-delta", "unpriced-spend", "retry-storms", "stale-prompt-versions",
-        "cache-misses",
+        "tenant-spend-delta", "developer-spend-delta", "unpriced-spend", "stale-prompt-versions", "cache-misses",
     ),
     "agents": (
         "agent-spend-anomaly", "free-tier-abusers", "eval-over-inference", "runaway-agents", "feature-request-cost",
     ),
     "prompts": ("context-bloat",),
+    "storms": ("retry-storms",),
 }  # fmt: skip
 """Incidents that are planted together: those that move one another's figures stand apart."""
 

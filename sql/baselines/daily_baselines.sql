@@ -1,7 +1,7 @@
 -- What each value of a dimension spent in the last 24 hours, beside what is usual for such hours: daily_baselines('team').
 -- The usual is seasonal. The 28 days before, counted back from now in whole days, give each weekday its usual spend (the
 -- median of its up to four days). Days freed of their weekday's share have an average, the median of the last 14, and a
--- spread, the standard deviation of all but those four median deviations off; both times today's weekday's share are what
+-- spread, that of the changes from week to week without the largest; both times today's weekday's share are what
 -- to expect. Medians and what is left out, because the incident of last week must neither hide the next one nor make every
 -- quiet day look like one. The spread is that of a forecast: larger, the fewer weeks are known. Who spends on fewer than
 -- half of the days has no weekdays: the largest of those days is what to expect then.
@@ -124,25 +124,36 @@ levels as (
     group by value
 ),
 
+-- from one week to the next, because the days of one weekday lie closer to their own median than to that of other days
+changes as (
+    select
+        later.value,
+        later.cost - sooner.cost as change,
+    from adjusted as later
+    inner join adjusted as sooner
+        on later.value = sooner.value
+        and later.age + 7 = sooner.age
+),
+
 -- 1.4826 median deviations are a standard deviation where nothing is wrong
 deviations as (
     select
-        adjusted.value,
-        percentile_cont(0.5) within group (order by adjusted.cost) as middle,
-        4 * 1.4826 * mad(adjusted.cost) as farthest,
-    from adjusted
-    group by adjusted.value
+        value,
+        4 * 1.4826 * percentile_cont(0.5) within group (order by abs(change)) as farthest,
+    from changes
+    group by value
 ),
 
+-- a change is of two days, so its variance is twice theirs
 spreads as (
     select
-        adjusted.value,
-        stddev_samp(adjusted.cost) as sigma,
-    from adjusted
+        changes.value,
+        sqrt(avg(changes.change ** 2) / 2) as sigma,
+    from changes
     inner join deviations
-        on adjusted.value = deviations.value
-    where abs(adjusted.cost - deviations.middle) <= deviations.farthest
-    group by adjusted.value
+        on changes.value = deviations.value
+    where abs(changes.change) <= deviations.farthest
+    group by changes.value
 ),
 
 history as (
@@ -212,7 +223,7 @@ select
                 when history.is_sparse or levels.level is null or averages.weeks < 2 then null
                 else
                     spreads.sigma * averages.usual_today / nullif(averages.average, 0)
-                    * sqrt(averages.weeks / (averages.weeks - 1.0)) * sqrt(1 + 1.6 / averages.weeks)
+                    * sqrt(1 + 1.6 / averages.weeks)
             end,
             9
         ) as decimal(18, 9)

@@ -45,7 +45,7 @@ INTERNAL = ("indexer", "reporter", "cleaner")
 FEATURES = ("chat", "search", "summary")
 AGENT_OF = {"chat": "support", "search": "searcher", "summary": "summariser"}
 MODEL = "gpt-4o-2024-11-20"
-PROMPT_TOKENS, PREFIX_TOKENS = 24_000, 20_000
+PROMPT_TOKENS, PREFIX_TOKENS = 48_000, 40_000
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Past:
         if number and into < 1 and self.chance.random() > into:
             number -= 1
         late = next((i for i in self.incidents if i.rule == "stale-prompt-versions" and i.about == feature), None)
-        if late and late.holds(at) and number and self.chance.random() < 0.25:
+        if late and late.holds(at) and number and self.chance.random() < 0.6:
             number -= 1
         return f"v{int(number) + 1}"
 

@@ -222,7 +222,12 @@ select
             case
                 when history.is_sparse or levels.level is null or averages.weeks < 2 then null
                 else
-                    spreads.sigma * averages.usual_today / nullif(averages.average, 0)
+                    -- what is a sum of few calls varies with the root of their number
+                    spreads.sigma
+                    * greatest(
+                        averages.usual_today / nullif(averages.average, 0),
+                        sqrt(averages.usual_today / nullif(averages.average, 0))
+                    )
                     * sqrt(1 + 1.6 / averages.weeks)
             end,
             9

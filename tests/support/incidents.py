@@ -82,7 +82,7 @@ class Past:
 
     def slots(self, days: float, hours: tuple[int, int] = (0, 23)) -> Iterator[tuple[datetime, datetime]]:
         """When the incidents of one kind are: spread over the days after the known ones, never two at once."""
-        share = (DAYS - KNOWN_DAYS - 2) / self.each
+        share = (DAYS - KNOWN_DAYS - 2) / max(self.each, 1)
         for n in range(self.each):
             day = KNOWN_DAYS + n * share + self.chance.uniform(0, max(0.0, share - days - 1.5))
             start = START + int(day) * DAY + self.chance.randint(*hours) * HOUR

@@ -4,7 +4,7 @@
 -- reads: cache_misses, calls
 -- window: 24h
 -- severity: info
--- cool_down: 7d
+-- cool_down: 3d
 -- param: at_least_usd = 1 -- least that hits would have saved, USD
 with
 

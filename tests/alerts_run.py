@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from support import budget_replay
 from support.incidents import DAY, DAYS, HOUR, KNOWN_DAYS, START, Past, Score, replay, replaying, score
 
 from llmcost.models.alert_settings import Alerts
@@ -69,6 +70,20 @@ def line(rule: str, one: Score) -> str:
     )
 
 
+def budgets(seeds: int) -> None:
+    """What was told of budgets beside what the sums say."""
+    for seed in range(seeds):
+        told = budget_replay.run(seed, days=28)
+        for rule, expected in sorted(told.expected.items()):
+            found = told.told[rule]
+            print(  # noqa: T201
+                f"seed {seed} {rule:20} expected {len(expected):4}, told {len(found & expected):4}, "
+                f"missed {len(expected - found)}, for nothing {sorted(found - expected)}",
+                flush=True,
+            )
+        print(f"seed {seed}: {told.unresolved} not resolved", flush=True)  # noqa: T201
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=4)
@@ -76,7 +91,10 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=1.0, help="hours between looks")
     parser.add_argument("--group", choices=[*GROUPS], action="append")
     parser.add_argument("--all-rules", action="store_true")
+    parser.add_argument("--budgets", action="store_true", help="only the rules of budgets, looked at every hour")
     asked = parser.parse_args()
+    if asked.budgets:
+        return budgets(asked.seeds)
     whole: dict[str, Score] = {}
     for name in asked.group or GROUPS:
         for seed in range(asked.first_seed, asked.first_seed + asked.seeds):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from support import budget_replay
 from support.incidents import DAY, HOUR, START, Past, replay, replaying, score
 
 from llmcost.models.alert_settings import Alerts
@@ -35,6 +36,13 @@ def test_an_incident_is_told_once_and_resolved(past: tuple[Past, pa.Table], kind
     result = score([incident], fired, looks[-1])[kind]
     assert (1, 1, 0, []) == (result.planted, result.found, result.repeats, result.false)
     assert 1 == result.resolved
+
+
+def test_budgets_are_told_of_mark_by_mark_and_of_bursts_and_of_nothing_else() -> None:
+    """Two days: what the sums say, no more and no less, and it is over when the day is."""
+    told = budget_replay.run(seed=1, days=2)
+    assert told.expected == told.told
+    assert 0 == told.unresolved
 
 
 def test_a_growing_business_with_weekends_is_not_told_of() -> None:

@@ -24,7 +24,7 @@ from llmcost.models.alerts import Notice, Policy, State, advance
 from llmcost.models.lake import Lake
 from llmcost.models.prices import PriceBook
 from llmcost.models.windows import Window
-from llmcost.sql.alert import Looker, Rule, rules
+from llmcost.sql.alert import Looker, Rule, Standings, rules
 from llmcost.sql.database import connect
 from llmcost.sql.derive import empty_relation
 from llmcost.sql.model_rates import offer_model_rates
@@ -340,8 +340,10 @@ def replay(
     con: duckdb.DuckDBPyConnection,
     lake: Lake,
     looks: Iterable[datetime],
+    *,
     settings: Alerts | None = None,
     asked: Sequence[Rule] | None = None,
+    standings: Standings | None = None,
 ) -> tuple[list[Fired], State, list[Notice]]:
     """What is told by looking at each of these instants in turn."""
     settings = settings or Alerts()
@@ -349,7 +351,7 @@ def replay(
     known = [rule.name for rule in chosen]
     policy = Policy(settle=timedelta(minutes=30), most_at_once=1000)
     state, fired, notices = State(), dict[str, Fired](), list[Notice]()
-    looker = Looker(con, lake)
+    looker = Looker(con, lake, *([standings] if standings else []))
     for now in looks:
         found = looker.look(chosen, now, settings.tz)
         broken = [each.problem for each in found if each.problem]

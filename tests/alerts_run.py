@@ -70,9 +70,9 @@ def line(rule: str, one: Score) -> str:
     )
 
 
-def budgets(seeds: int) -> None:
+def budgets(seeds: range) -> None:
     """What was told of budgets beside what the sums say."""
-    for seed in range(seeds):
+    for seed in seeds:
         told = budget_replay.run(seed, days=28)
         for rule, expected in sorted(told.expected.items()):
             found = told.told[rule]
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--budgets", action="store_true", help="only the rules of budgets, looked at every hour")
     asked = parser.parse_args()
     if asked.budgets:
-        return budgets(asked.seeds)
+        return budgets(range(asked.first_seed, asked.first_seed + asked.seeds))
     whole: dict[str, Score] = {}
     for name in asked.group or GROUPS:
         for seed in range(asked.first_seed, asked.first_seed + asked.seeds):

@@ -148,6 +148,11 @@ def test_the_built_in_rules_are_sound() -> None:
     assert all(rule.is_enabled and rule.reads and all(each.meaning for each in rule.parameters) for rule in found)
 
 
+def test_every_built_in_rule_is_documented() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "alerts.md").read_text()
+    assert [] == [rule.name for rule in rules(None, Alerts()) if f"`{rule.name}`" not in page]
+
+
 def test_the_settings_change_a_rule() -> None:
     settings = Alerts.model_validate(
         {

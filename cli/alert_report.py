@@ -13,7 +13,7 @@ from .sheet import Sheet
 if TYPE_CHECKING:
     from ..models.alert_settings import Alerts
     from ..models.alerts import Alert, State
-    from ..sql.alert import Rule
+    from ..sql.alert_rules import Rule
     from .alert_channels import Sent
     from .alert_round import Round
 

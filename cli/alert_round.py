@@ -88,7 +88,7 @@ def _looked(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Round, list[Notice]]:
     from ..models.alerts import advance  # noqa: PLC0415  start-up time
-    from ..sql.alert import rules  # noqa: PLC0415
+    from ..sql.alert_rules import rules  # noqa: PLC0415
 
     settings = warehouse.settings.alerts
     looks = warehouse.alerts(rule, standings=_standings(warehouse), progress=progress)

@@ -96,7 +96,7 @@ def list_(
       llmcost alerts list
       llmcost alerts list --format json | jq -r '.rows[] | select(.state == "off") | .rule'
     """
-    from ..sql.alert import rules  # noqa: PLC0415  start-up time
+    from ..sql.alert_rules import rules  # noqa: PLC0415  start-up time
     from .alert_report import of_rules  # noqa: PLC0415
     from .writers import deliver  # noqa: PLC0415
 

@@ -425,7 +425,8 @@ class Warehouse:
         Raises UsageError for an unknown rule, SettingsError for settings of none; one that is broken says so in its
         result.
         """
-        from .alert import Looker, longest, relations, rules  # noqa: PLC0415
+        from .alert import Looker, relations  # noqa: PLC0415
+        from .alert_rules import longest, rules  # noqa: PLC0415
 
         chosen = [rule for rule in rules(self.lake, self.settings.alerts, name) if rule.is_enabled or name]
         now, tz = self._now(), self.settings.alerts.tz

@@ -23,7 +23,7 @@ from support.incidents import DAY, DAYS, HOUR, KNOWN_DAYS, START, Past, Score, r
 
 from llmcost.models.alert_settings import Alerts
 from llmcost.models.lake import Lake
-from llmcost.sql.alert import rules
+from llmcost.sql.alert_rules import rules
 
 GROUPS = {
     "spend": (

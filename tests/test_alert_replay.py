@@ -11,7 +11,7 @@ from support.incidents import DAY, HOUR, START, Past, replay, replaying, score
 
 from llmcost.models.alert_settings import Alerts
 from llmcost.models.lake import Lake
-from llmcost.sql.alert import rules
+from llmcost.sql.alert_rules import rules
 
 KINDS = ("tenant-spend-delta", "runaway-agents", "retry-storms", "unpriced-spend")
 

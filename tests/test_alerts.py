@@ -21,7 +21,7 @@ from llmcost.models.errors import SettingsError, UsageError
 from llmcost.models.lake import Lake
 from llmcost.models.settings import Settings
 from llmcost.sql import Warehouse
-from llmcost.sql.alert import rules
+from llmcost.sql.alert_rules import rules
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 POLICY = Policy(settle=HOUR, most_at_once=3)

@@ -19,7 +19,7 @@ from llmcost.models.money import nanos
 from llmcost.models.periods import Period
 from llmcost.models.verdicts import Counter, Spend, Standing
 from llmcost.models.windows import zone
-from llmcost.sql.alert import rules
+from llmcost.sql.alert_rules import rules
 from llmcost.sql.derive import empty_relation
 from llmcost.sql.standing_rows import standing_rows
 

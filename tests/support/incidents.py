@@ -24,7 +24,8 @@ from llmcost.models.alerts import Notice, Policy, State, advance
 from llmcost.models.lake import Lake
 from llmcost.models.prices import PriceBook
 from llmcost.models.windows import Window
-from llmcost.sql.alert import Looker, Rule, Standings, rules
+from llmcost.sql.alert import Looker, Standings
+from llmcost.sql.alert_rules import Rule, rules
 from llmcost.sql.database import connect
 from llmcost.sql.derive import empty_relation
 from llmcost.sql.model_rates import offer_model_rates

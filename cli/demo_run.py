@@ -22,6 +22,7 @@ from ..models.errors import LandingError, UsageError
 from ..models.lake import Lake
 from ..sql.warehouse import Warehouse
 from . import figures
+from .demo_governance import print_governance, write_files
 from .demo_truth import Accuracy, CountedCall, compare, of_ledger, outcomes_as_told, read_recorded_truth
 from .demo_week import Week, tell
 from .receiver_process import receiver
@@ -86,6 +87,8 @@ def run(lake: Path) -> bool:
             question.rollup, since=since, group_by=question.group_by, where=question.where or {}, top=question.top
         )
         print_table(of_answer(answer, datetime.now(UTC)), sys.stdout)
+    write_files(warehouse)
+    print_governance(warehouse, since)
     typer.echo("")
     is_exact = _print_accuracy(week, recordings, warehouse, since)
     _print_next_steps(week, lake, since)

@@ -18,7 +18,7 @@ from pathlib import Path
 from ..models.errors import LandingError
 
 _ADDRESSES = re.compile(r"grpc\W+127\.0\.0\.1:(\d+)\W+http\W+127\.0\.0\.1:(\d+)")
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
 _STOP_SECONDS = 60.0
 
 

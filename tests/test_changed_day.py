@@ -150,6 +150,7 @@ def test_a_file_that_was_merged_since_is_known_by_the_log(lake: SmallLake) -> No
 
 def test_without_the_log_the_day_is_derived_whole(lake: SmallLake) -> None:
     """A commit that was cleaned away, rows that were taken out: nobody can tell what is new or lacks."""
+    of_before = Inventory.take(lake.lake).on("spans", DAY)[0]
     lake.land(call("c", "llm", input=3000, output=0, response_id="r3"))
     first, then, now = (-1, -1), Word.of(lake.lake, DAY).versions, Inventory.take(lake.lake).versions
     assert between(lake.lake, first, now) is not None
@@ -159,7 +160,7 @@ def test_without_the_log_the_day_is_derived_whole(lake: SmallLake) -> None:
     assert between(lake.lake, then, now) is not None, "what landed since"
     log.with_suffix(".cleaned").rename(log)
 
-    take_out(lake.lake.table("spans"), [Inventory.take(lake.lake).on("spans", DAY)[0]])
+    take_out(lake.lake.table("spans"), [of_before])
     with pytest.raises(AssertionError, match="whole day"), in_part():
         lake.warehouse.refresh()
     lake.warehouse.refresh()

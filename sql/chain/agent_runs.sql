@@ -17,8 +17,8 @@ claims as (
 select
     calls.day, -- UTC day
     calls.agent_run_id, -- id given by the application, else the outermost agent span's id
-    arg_min(calls.agent_name, calls.started_at) as agent_name, -- agent at the top of the run
-    arg_min(calls.trace_id, calls.started_at) as trace_id, -- trace of the day's first call
+    arg_min(calls.agent_name, (calls.started_at, calls.span_id, calls.log_id)) as agent_name, -- agent at the top of the run
+    arg_min(calls.trace_id, (calls.started_at, calls.span_id, calls.log_id)) as trace_id, -- trace of the day's first call
     min(calls.started_at) as started_at, -- start of the day's first call, UTC
     max(calls.ended_at) as ended_at, -- end of the day's last call, UTC
     count(*) as calls, -- billable requests
@@ -29,9 +29,9 @@ select
     sum(calls.cost_usd) as cost_usd, -- booked cost of the priced calls, USD; NULL when none is priced
     cast(any_value(claims.unexplained_usd) as decimal(18, 9))
         as unexplained_usd, -- reported by its agent or workflow span beyond the calls, on the first call's day, USD; NULL when it reports nothing
-    arg_min(calls.user_id, calls.started_at) as user_id, -- first user
-    arg_min(calls.customer_id, calls.started_at) as customer_id, -- first customer
-    arg_min(calls.feature, calls.started_at) as feature, -- first feature
+    arg_min(calls.user_id, (calls.started_at, calls.span_id, calls.log_id)) as user_id, -- first user
+    arg_min(calls.customer_id, (calls.started_at, calls.span_id, calls.log_id)) as customer_id, -- first customer
+    arg_min(calls.feature, (calls.started_at, calls.span_id, calls.log_id)) as feature, -- first feature
 from calls
 left join claims
     on calls.agent_run_id = claims.agent_run_id

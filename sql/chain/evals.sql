@@ -97,13 +97,13 @@ identified as (
 
 select
     min(day) as day, -- UTC day it was told
-    arg_max(trace_id, evaluated_at) as trace_id, -- trace it is about, 32 hex digits; NULL when told by response only
-    arg_max(span_id, evaluated_at) as span_id, -- span it is about
-    arg_max(response_id, evaluated_at) as response_id, -- response it is about
+    arg_max(trace_id, (evaluated_at, received_at, said)) as trace_id, -- trace it is about, 32 hex digits; NULL when told by response only
+    arg_max(span_id, (evaluated_at, received_at, said)) as span_id, -- span it is about
+    arg_max(response_id, (evaluated_at, received_at, said)) as response_id, -- response it is about
     max(known_id) as evaluation_id, -- the sender's own id of the score
     evaluation as evaluation_name, -- evaluator or metric
-    arg_max(score, evaluated_at) as score, -- number given; NULL for a label alone
-    arg_max(evaluation_label, evaluated_at) as evaluation_label, -- label given
+    arg_max(score, (evaluated_at, received_at, said)) as score, -- number given; NULL for a label alone
+    arg_max(evaluation_label, (evaluated_at, received_at, said)) as evaluation_label, -- label given
     coalesce(
         bool_or(evaluation_passed),
         bool_or(
@@ -113,7 +113,7 @@ select
                     then false
             end
         ),
-        case when arg_max(score, evaluated_at) between 0 and 1 then arg_max(score, evaluated_at) >= 0.5 end
+        case when arg_max(score, (evaluated_at, received_at, said)) between 0 and 1 then arg_max(score, (evaluated_at, received_at, said)) >= 0.5 end
     ) as passed, -- whether it passed; NULL when neither word nor score says so
     max(evaluated_at) as evaluated_at, -- when it was told, UTC
     min(received_at) as received_at, -- when it was acknowledged, UTC

@@ -18,7 +18,7 @@ of_the_day as (
 roots as (
     select
         trace_id,
-        arg_min(name, started_at) filter (parent_sid is null and not is_log) as root_name,
+        arg_min(name, (started_at, span_id)) filter (parent_sid is null and not is_log) as root_name,
         bool_or(status = 'ERROR' and parent_sid is null) as has_failed,
     from tree_spans
     group by trace_id
@@ -27,17 +27,17 @@ roots as (
 spent as (
     select
         trace_id,
-        any_value(service_name) as service_name,
+        arg_min(service_name, (started_at, span_id, log_id)) as service_name,
         count(*) filter (day = $day) as calls,
         count(*) filter (day = $day and status = 'ERROR') as failed_calls,
         count(*) filter (day = $day and cost_usd is null) as unpriced_calls,
         sum(input_tokens) filter (day = $day) as input_tokens,
         sum(output_tokens) filter (day = $day) as output_tokens,
         sum(cost_usd) filter (day = $day) as cost_usd,
-        arg_min(user_id, started_at) as user_id,
-        arg_min(customer_id, started_at) as customer_id,
-        arg_min(session_id, started_at) as session_id,
-        arg_min(feature, started_at) as feature,
+        arg_min(user_id, (started_at, span_id, log_id)) as user_id,
+        arg_min(customer_id, (started_at, span_id, log_id)) as customer_id,
+        arg_min(session_id, (started_at, span_id, log_id)) as session_id,
+        arg_min(feature, (started_at, span_id, log_id)) as feature,
     from calls
     where trace_id is not null
     group by trace_id

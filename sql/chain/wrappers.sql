@@ -52,6 +52,6 @@ beside as (
 
 select
     sid,
-    arg_min(inner_sid, inner_started_at) as inner_sid,
+    arg_min(inner_sid, (inner_started_at, inner_sid)) as inner_sid,
 from (from around union all from beside)
 group by sid

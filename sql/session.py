@@ -97,6 +97,7 @@ def _relations(
     variables: dict[str, object] = {"tz": tz, **{f"where_{column}": value for column, value in where.items()}}
     if asked:
         variables |= {"since": asked.since, "until": asked.until}
+    variables["all_have_traces"] = all(map(_has_traces, _files(lake, "calls", days, asked)))
     for name, value in variables.items():
         con.execute(f"set variable {name} = $value", {"value": value})
     conditions = ["started_at >= getvariable('since') and started_at < getvariable('until')"] if asked else []
@@ -144,6 +145,14 @@ def _view(con: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], cond
         source = f"no_{name}"
     condition = f"where {' and '.join(conditions)}" if conditions else ""
     con.execute(f"create temp view {rows_of(name)} as {select} from {source} {condition}")
+
+
+def _has_traces(calls: Path) -> bool:
+    """Whether every call in the file has a trace, as its footer says: then nothing else need be read to group it."""
+    footer = pq.read_metadata(calls)
+    place = footer.schema.names.index("trace_id")
+    groups = (footer.row_group(number).column(place).statistics for number in range(footer.num_row_groups))
+    return all(group is not None and group.has_null_count and group.null_count == 0 for group in groups)
 
 
 def _lacks_columns(mart: str, file: Path) -> bool:

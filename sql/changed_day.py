@@ -171,7 +171,7 @@ def _open_affected(con: duckdb.DuckDBPyConnection, landed: Landed) -> None:
 
 
 def _put_together(con: duckdb.DuckDBPyConnection, day: date) -> None:
-    """The marts: rows of affected traces as derived, all others as they stood."""
+    """The marts of calls: rows of affected traces as derived, all others as they stood."""
     for name in ("calls", "traces", "unbilled_spans"):
         con.execute(f"alter table {name} rename to derived_{name}")
         con.execute(f"""
@@ -187,36 +187,51 @@ def _put_together(con: duckdb.DuckDBPyConnection, day: date) -> None:
         from stood_agent_runs
         where unexplained_usd is not null and agent_run_id in (select agent_run_id from stood_calls where {_KEPT})
     """)
+    con.execute(f"""
+        create table affected_runs as
+        select agent_run_id from stood_calls where agent_run_id is not null and not ({_KEPT})
+        union
+        select agent_run_id from derived_calls where agent_run_id is not null
+    """)
+    con.execute("alter view calls rename to all_calls")
+    con.execute("create view calls as from all_calls where agent_run_id in (from affected_runs)")
     make_table(con, "agent_runs", day)
+    con.execute("create or replace view calls as from all_calls")
+    _add(con, "agent_runs", "from stood_agent_runs where agent_run_id not in (from affected_runs)")
+
+
+def _add(con: duckdb.DuckDBPyConnection, name: str, stood: str) -> None:
+    """Let `name` be what was derived of it, and what `stood`."""
+    con.execute(f"alter table {name} rename to derived_{name}")
+    con.execute(f"create view {name} as {stood} union by name from derived_{name}")
 
 
 def _tell_again(con: duckdb.DuckDBPyConnection, day: date) -> Sequence[str]:
-    """Make outcomes and evals of all that was told, where what arrived tells some; those that are others now."""
+    """Make outcomes and evals of what was told, where what arrived tells some; those that are others now."""
     con.execute("drop table if exists source_spans")
-    on_the_day, changed = f"day = date '{day}'", []
-    outcomes, scores = (
-        "cardinality(outcome_attributes) > 0",
-        "coalesce(evaluation_name, evaluation_label, evaluation_scores) is not null",
-    )
-    if _is_true(
-        con,
-        f"exists (from arrived_spans where {on_the_day} and {outcomes}) "
-        f"or exists (from arrived_events where {on_the_day} and {outcomes})",
-    ):
-        con.execute(f"create view source_spans as from told_anywhere where {on_the_day}")
-        make_table(con, "outcomes", day)
-        changed.append("outcomes")
+    on_the_day = f"day = date '{day}'"
+    scores = "coalesce(evaluation_name, evaluation_label, evaluation_scores) is not null"
+    changed: list[str] = []
     # A score that is told on two days stands on the first.
-    if _is_true(
-        con,
-        f"exists (from arrived_spans where {scores}) or exists (from arrived_events where {on_the_day} and {scores})",
-    ):
-        con.execute("create or replace view source_spans as from told_anywhere")
+    if _tells(con, ("arrived_spans", scores), ("arrived_events", f"{on_the_day} and {scores}")):
+        con.execute("create view source_spans as from told_anywhere")
         make_table(con, "evals", day)
         now = f"(select * from evals where {on_the_day})"
         lost, new = f"from stood_evals except all from {now}", f"from {now} except all from stood_evals"
         changed += ["evals"] if _is_true(con, f"exists ({lost}) or exists ({new})") else []
+    # Each telling of an outcome is a row by itself: those that arrived are added.
+    told = f"{on_the_day} and cardinality(outcome_attributes) > 0"
+    if _tells(con, ("arrived_spans", told), ("arrived_events", told)):
+        for name in ("spans", "events"):
+            con.execute(f"create or replace view source_{name} as from arrived_{name} where {on_the_day}")
+        make_table(con, "outcomes", day)
+        _add(con, "outcomes", "from stood_outcomes")
+        changed.append("outcomes")
     return changed
+
+
+def _tells(con: duckdb.DuckDBPyConnection, *told: tuple[str, str]) -> bool:
+    return _is_true(con, " or ".join(f"exists (from {relation} where {condition})" for relation, condition in told))
 
 
 def _around(day: date) -> list[date]:

@@ -110,7 +110,8 @@ def reconcile(
       llmcost reconcile --since 30d --max-variance 2%
     """
     if context.invoked_subcommand is not None:
-        if lake or config:
+        # what the environment says is said to both
+        if any(_is_typed(context, name) for name in ("lake", "config")):
             raise UsageError(f"write --lake and --config after {context.invoked_subcommand}, which they are for")
         return
     from .reconcile_report import of_reconciliation  # noqa: PLC0415  start-up time
@@ -268,6 +269,11 @@ def parse_rates(pairs: Sequence[str]) -> dict[str, Decimal]:
             raise UsageError(f'cannot read --rate "{pair}": write what one is worth in US dollars, such as EUR=1.08')
         rates[currency.strip().upper()] = number
     return rates
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _number(text: str) -> Decimal | None:

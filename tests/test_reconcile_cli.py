@@ -95,6 +95,9 @@ def test_what_cannot_be_asked_or_imported_is_said(lake: SmallLake, tmp_path: Pat
     assert isinstance(run(lake, "import", str(tmp_path), "--rate", "EUR").exception, UsageError)
     before = CliRunner().invoke(app, ["reconcile", "--lake", "x", "import", str(tmp_path)])
     assert "write --lake and --config after import" in str(before.exception)
+    in_environment = {"LLMCOST_LAKE": str(lake.lake.root)}
+    heard = CliRunner().invoke(app, ["reconcile", "import", str(tmp_path / "what.json")], env=in_environment)
+    assert isinstance(heard.exception, ReportError), "the environment may name the lake for all commands"
     assert "no report speaks of" in str(run(lake, "--since", "2026-10-01", "--until", "2026-10-02").exception)
 
 

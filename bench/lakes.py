@@ -29,6 +29,7 @@ from llmcost.sql.derive import Rules
 from llmcost.sql.inventory import Inventory
 from llmcost.sql.materialise import FINGERPRINT, refresh_days
 from llmcost.sql.replaceable import ROW_GROUP_ROWS, replace
+from llmcost.sql.turns import Word, turn
 
 FIRST_DAY = datetime.fromtimestamp(START_NS / 1e9, UTC).date()
 PER_REQUEST, REQUESTS_AT_ONCE = 512, 200
@@ -114,23 +115,26 @@ class BenchLake:
         if begun == 0:
             refresh_days(self.lake, inventory, rules, [FIRST_DAY], now=datetime.now(UTC))
         for number in range(max(1, begun), self._days):
-            # the last day that was there has a neighbour now
             stamp = {FINGERPRINT: inventory.fingerprint(self.day(number), rules.names())}
             for name in MARTS:
                 source = self.lake.mart_file(name, FIRST_DAY)
                 target = self.lake.mart_file(name, self.day(number))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 replace(target, lambda source=source, number=number: _mart(source, number), stamp)
-        self._stamp_again([0, begun - 1], inventory, rules)
-
-    def _stamp_again(self, numbers: list[int], inventory: Inventory, rules: Rules) -> None:
-        for number in {number for number in numbers if number >= 0}:
-            day = self.day(number)
-            stamp = {FINGERPRINT: inventory.fingerprint(day, rules.names())}
+            self._leave_word(number, stamp[FINGERPRINT], inventory, rules)
+        for number in {0, begun - 1} - {-1}:  # the last day that was there has a neighbour now
+            stamp = {FINGERPRINT: inventory.fingerprint(self.day(number), rules.names())}
             for name in MARTS:
-                target = self.lake.mart_file(name, day)
+                target = self.lake.mart_file(name, self.day(number))
                 table = pq.read_table(target, partitioning=None)
                 replace(target, lambda table=table: table.to_reader(ROW_GROUP_ROWS), stamp)
+            self._leave_word(number, stamp[FINGERPRINT], inventory, rules)
+
+    def _leave_word(self, number: int, stamp: str, inventory: Inventory, rules: Rules) -> None:
+        """What whoever derived the day would say of its marts."""
+        word = Word(stamp, stamp, inventory.versions, rules.names(), rules.book.name)
+        with turn(self.lake, self.day(number)) as mine:
+            mine.leave(word)
 
 
 def _landed_day(path: Path, spans: int, *, judged: bool) -> None:

@@ -124,13 +124,15 @@ class _Making:
             return self._write(con, _ORDER, fingerprint, now)
 
     def _arrived(self, word: Word, fingerprint: str) -> Arrivals | None:
-        """What the marts lack; None where nobody can tell, or where they are of other rules."""
-        rules = self.rules
-        same_rules = word.rules == rules.names() and word.book == rules.book.name
-        if not word.holds(_stamp(self.lake, self.day)) or not same_rules or word.fingerprint is None:
+        """What the marts lack; None where nobody can tell, or where they are of other rules, or not all there."""
+        if word.fingerprint is None or not word.holds(_stamp(self.lake, self.day)):
+            return None
+        if (word.rules, word.book) != (self.rules.names(), self.rules.book.name):
             return None
         far, was_far = ([each[:10] for each in of.split(" ")[1:]] for of in (fingerprint, word.fingerprint))
-        return between(self.lake, word.versions, self.inventory.versions) if far == was_far else None
+        if far != was_far or not all(self.lake.mart_file(name, self.day).exists() for name in MARTS):
+            return None
+        return between(self.lake, word.versions, self.inventory.versions)
 
     def _write(
         self, con: duckdb.DuckDBPyConnection, marts: Collection[str], fingerprint: str, now: datetime

@@ -208,6 +208,14 @@ def test_who_dies_while_writing_leaves_a_day_that_is_derived_whole(lake: SmallLa
         assert whole(lake, name) == stored(lake, name), name
 
 
+def test_a_mart_that_somebody_removed_is_made_again(lake: SmallLake) -> None:
+    """The others cannot stand for it."""
+    lake.land(call("c", "llm", input=3000, output=0))
+    lake.lake.mart_file("traces", DAY).unlink()
+    lake.warehouse.refresh()
+    assert 3 == len(stored(lake, "traces"))
+
+
 def test_other_prices_derive_the_day_whole(lake: SmallLake) -> None:
     """They are about all of its calls."""
     lake.land(call("c", "llm", input=3000, output=0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import runpy
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -281,6 +282,27 @@ def test_the_endpoint_follows_the_lake_and_comes_back_with_the_same_figures(serv
     server.start()
     answer = Asking(server).until(2 * CALL_USD, team="nearly")
     assert ROOM_USD == Decimal(answer["budget"]["reserved_usd"]), "what was promised is kept"
+
+
+def test_the_client_to_copy_asks_holds_and_settles(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/examples/budget_client.py, as somebody copies it."""
+    monkeypatch.setenv("LLMCOST_URL", f"http://127.0.0.1:{server.http_port()}")
+    client = runpy.run_path(str(Path(__file__).parents[1] / "docs/examples/budget_client.py"))
+    reserved, blocked, asking = client["reserved"], client["Blocked"], Asking(server)
+
+    def held(entity: str) -> list[str]:
+        budget = asking.decide(user=entity)[1]["budget"]
+        return [budget["reserved_usd"], budget["settled_usd"]]
+
+    with reserved(user="u", estimated_cost_usd="0.02") as request:
+        assert ["0.020000000", "0.000000000"] == held("u")
+        request.cost_usd = "0.0131"
+    assert ["0.000000000", "0.013100000"] == held("u")
+    with pytest.raises(KeyError), reserved(user="u", estimated_cost_usd="0.02"):
+        raise KeyError
+    assert ["0.000000000", "0.013100000"] == held("u"), "a request that failed gives it back"
+    with pytest.raises(blocked, match="hard budget of team nearly"), reserved(team="nearly", estimated_cost_usd=2):
+        pass
 
 
 def test_a_malformed_question_is_refused_and_a_token_is_asked_for(server: Server) -> None:

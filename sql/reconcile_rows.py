@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from ..models.schema import MONEY
+from .compared_cell import Cell, Part
 from .reconciliation import Cause, CauseAmount, Totals
 from .usage_rates import UsageRates, worth
 from .usage_sides import Sides
-from .variance import Cell, Explainer, Part
+from .variance import Explainer
 
 GROUPS = {"provider": "provider", "model": "model", "service_tier": "service_tier", "project": "project_id",
           "key_id": "key_id"}  # fmt: skip

@@ -16,8 +16,8 @@ from typing import Any
 
 from ..models.prices import PriceBook
 from ..models.schema import TOKEN_COLUMNS
+from .compared_cell import Cell, Lane, Seen, Told
 from .usage_rates import NO_TOKENS
-from .variance import Cell, Lane, Seen, Told
 
 DIMENSIONS = ("provider", "model", "service_tier", "project_id", "key_id")
 """What lanes and cells can be told under, in the order of `Lane`."""

@@ -289,6 +289,7 @@ def test_the_client_to_copy_asks_holds_and_settles(server: Server, monkeypatch: 
     monkeypatch.setenv("LLMCOST_URL", f"http://127.0.0.1:{server.http_port()}")
     client = runpy.run_path(str(Path(__file__).parents[1] / "docs/examples/budget_client.py"))
     reserved, blocked, asking = client["reserved"], client["Blocked"], Asking(server)
+    asking.until(Decimal(0), user="u")
 
     def held(entity: str) -> list[str]:
         budget = asking.decide(user=entity)[1]["budget"]
@@ -305,7 +306,7 @@ def test_the_client_to_copy_asks_holds_and_settles(server: Server, monkeypatch: 
         pass
 
 
-def test_a_malformed_question_is_refused_and_a_token_is_asked_for(server: Server) -> None:
+def test_a_malformed_question_is_refused(server: Server) -> None:
     asking = Asking(server)
     status, answer, _ = asking.post("decision", b"{")
     assert 400 == status
@@ -313,15 +314,18 @@ def test_a_malformed_question_is_refused_and_a_token_is_asked_for(server: Server
     status, answer, _ = asking.post("decision", {"taem": "x"})
     assert 'unknown field "taem"' in answer["message"]
     assert 404 == asking.post("settle", {"reservation_id": "none"})[0]
-    token = TokenFile(server.lake / "tokens.json").create(
-        "x", forced={"team": "nearly"}, expires_at=None, now=datetime.now(UTC)
-    )
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while asking.decide()[0] != 401:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    own = Asking(server, token)
-    own.until(2 * CALL_USD, team="somebody else")
+
+
+def test_a_token_is_asked_for_and_stands_over_the_body(tmp_path: Path) -> None:
+    """On a server of its own: whoever asks it later shows a token too."""
+    lake = Lake.create(tmp_path / "lake")
+    lake.budgets.write_text(HARD_AND_SOFT)
+    token = TokenFile(lake.tokens).create("x", forced={"team": "nearly"}, expires_at=None, now=datetime.now(UTC))
+    with Server(lake.root, desk=0) as server:
+        assert 401 == Asking(server).decide()[0]
+        own = Asking(server, token)
+        own.until(Decimal(0), team="somebody else")
+        assert "nearly" == own.decide(team="somebody else")[1]["budget"]["entity"]
 
 
 def test_without_budgets_everything_is_allowed_until_their_file_appears(tmp_path: Path) -> None:

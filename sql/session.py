@@ -97,12 +97,13 @@ def _relations(
     variables: dict[str, object] = {"tz": tz, **{f"where_{column}": value for column, value in where.items()}}
     if asked:
         variables |= {"since": asked.since, "until": asked.until}
-    variables["all_have_traces"] = all(map(_has_traces, _files(lake, "calls", days, asked)))
+    needed = None if wanted is None else closure(wanted)
+    if needed is None or "calls" in needed:
+        variables["all_have_traces"] = all(map(_has_traces, _files(lake, "calls", days, asked)))
     for name, value in variables.items():
         con.execute(f"set variable {name} = $value", {"value": value})
     conditions = ["started_at >= getvariable('since') and started_at < getvariable('until')"] if asked else []
     conditions += [f"{column} = getvariable('where_{column}')" for column in where]
-    needed = None if wanted is None else closure(wanted)
     for name in MARTS:
         if needed is None or rows_of(name) in needed:
             files = _files(lake, name, days, None if name in _TOLD_LATER else asked)

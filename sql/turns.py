@@ -39,12 +39,13 @@ class Word:
     def of(cls, lake: Lake, day: date) -> Word:
         """The word on `day`; an empty one where there is none."""
         try:
-            return cls._parse(lake.turn(day).read_bytes())
+            return cls.parse(lake.turn(day).read_bytes())
         except OSError:
             return cls()
 
     @classmethod
-    def _parse(cls, text: bytes) -> Word:
+    def parse(cls, text: bytes) -> Word:
+        """The word that a turn's file holds; an empty one where it is none."""
         try:
             said = json.loads(text)
             return cls(**said | {name: tuple(said[name]) for name in ("versions", "rules")})
@@ -80,7 +81,7 @@ class Turn:
     def word(self) -> Word:
         """What the last one left; an empty word where that is nothing, or none."""
         with suppress(OSError):
-            return Word._parse(os.pread(self.handle, _MOST_BYTES, 0))
+            return Word.parse(os.pread(self.handle, _MOST_BYTES, 0))
         return Word()
 
     def leave(self, word: Word) -> None:

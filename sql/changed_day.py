@@ -18,16 +18,15 @@ from ..models.lake import MARTS, Lake
 from ..models.schema import EVENTS, SPANS
 from .arrivals import Arrivals
 from .database import text_literal
-from .derive import Landed, Rules, derive_traces, make_table, view_of_files, workspace
+from .derive import ROWS_OF_A_FILE, Landed, Rules, derive_traces, make_table, view_of_files, workspace
 from .inventory import Inventory
 
 _OF_CALLS = ("traces", "agent_runs", "unbilled_spans", "calls")
+"""As they are to be written: the fingerprint of `calls` vouches for all."""
 MOST_SHARE = 0.3
 """Of the day's spans: where more of them are to be derived again, the day is derived whole."""
 _MOST_ROUNDS = 50
 _MOST_TRIES = 3
-_ROWS = (1 << 32) - 1
-"""The part of a span's key (sid) that is its row in its file."""
 
 _HASHED = "case when {0} is not null then hash({0}) end as {1}"
 
@@ -161,7 +160,7 @@ def _derive_affected(con: duckdb.DuckDBPyConnection, day: date, landed: Landed) 
 def _open_affected(con: duckdb.DuckDBPyConnection, landed: Landed) -> None:
     """`source_spans` of the affected traces, read from the files and the rows among which they are."""
     least, greatest, files = con.execute(f"""
-        select min(sid & {_ROWS}), max(sid & {_ROWS}), list(distinct sid >> 32)
+        select min(sid % {ROWS_OF_A_FILE}), max(sid % {ROWS_OF_A_FILE}), list(distinct sid // {ROWS_OF_A_FILE})
         from touched
         where not is_log and sid is not null
     """).fetchall()[0]

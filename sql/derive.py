@@ -24,8 +24,9 @@ from ..models.conventions import load as load_conventions
 from ..models.lake import MARTS, TABLES, Lake
 from ..models.layers import Layers
 from ..models.prices import PriceBook, PriceKey
-from ..models.schema import DAY, DIMENSIONS, EVENTS, LASTING, PROMOTED, SPANS, TELLING
+from ..models.schema import DAY, EVENTS, LASTING, PROMOTED, SPANS, TELLING
 from ..models.settings import Settings
+from .convention_tables import convention_tables
 from .database import connect, parquet, text_literal
 from .inventory import Inventory
 from .relations import CHAIN, read
@@ -47,6 +48,8 @@ OF_TRACES = ("calls", "traces", "run_claims", "unbilled_spans")
 """What each trace has to itself; a trace that shares a response or a session with others, they together."""
 OF_THE_DAY = ("agent_runs", "outcomes", "evals")
 """What is summed up over a day's calls, or read from all that was told on it."""
+ROWS_OF_A_FILE = 1 << 32
+"""A row's key (sid) is its place in its file, and so many times its file's place in the list."""
 _MOST_TOKENS = 10**15
 """What a larger count is read as, so that no sum of counts overflows; calls.sql prices no such call."""
 _MOST_TWIN_ROUNDS = 50
@@ -88,7 +91,8 @@ class Rules:
 def chain_version() -> str:
     """A digest of the chain's SQL: a changed rule makes every day dirty."""
     texts = [path.read_bytes() for path in sorted(CHAIN.glob("*.sql"))]
-    code = [Path(__file__).with_name(name).read_bytes() for name in ("derive.py", "changed_day.py", "arrivals.py")]
+    modules = ("derive.py", "convention_tables.py", "changed_day.py", "arrivals.py")
+    code = [Path(__file__).with_name(name).read_bytes() for name in modules]
     return hashlib.sha256(b"\0".join([*texts, *code])).hexdigest()[:16]
 
 
@@ -156,7 +160,8 @@ class Landed:
         view_of_files(con, "landed_spans", self.spans, SPANS, self.rules, condition=self.ancestors)
         view_of_files(con, "source_events", self.events, EVENTS, self.rules)
         view_of_files(con, "landed_logs", self.logs, EVENTS, self.rules)
-        _convention_tables(con, self.rules.conventions)
+        for name, table in convention_tables(self.rules.conventions).items():
+            _load(con, name, table)
         make_table(con, "usage_logs", self.day)
         self._tell(con, "told_anywhere", "landed_spans")
 
@@ -266,7 +271,7 @@ def view_of_files(
         create or replace view {name} as
         with whole as (
             select *{added},
-                cast(file_index as bigint) * 4294967296 + file_row_number as sid
+                cast(file_index as bigint) * {ROWS_OF_A_FILE} + file_row_number as sid
             from {relation}
             {condition}
         )
@@ -290,58 +295,6 @@ def _only(trace_id: str | None) -> str:
 def _spelled(words: Sequence[str], kind: str | None) -> str:
     values = ", ".join(f"attributes[{text_literal(word)}]" for word in words if "#" not in word)
     return f"try_cast(coalesce({values}, null) as {kind})"
-
-
-def _convention_tables(con: duckdb.DuckDBPyConnection, conventions: Conventions) -> None:
-    """The conventions as small tables; `rank` is precedence, lowest first."""
-    c = conventions
-    tables: dict[str, dict[str, list[object]]] = {
-        "convention_operations": {
-            "class": [name for name, _ in c.operations],
-            "operation": [glob for _, glob in c.operations],
-        },
-        "convention_span_rules": {
-            "scope": [rule.scope for rule in c.span_rules],
-            "name": [rule.name for rule in c.span_rules],
-            "class": [rule.operation for rule in c.span_rules],
-        },
-        "convention_usage_logs": {
-            "scope": [rule.scope for rule in c.usage_logs],
-            "event": [rule.event for rule in c.usage_logs],
-            "attribute": [rule.attribute for rule in c.usage_logs],
-            "value": [rule.value for rule in c.usage_logs],
-            "request_id": [rule.request_id for rule in c.usage_logs],
-            "model": [rule.model for rule in c.usage_logs],
-            "agent": [rule.agent for rule in c.usage_logs],
-            "run": [rule.run for rule in c.usage_logs],
-            "cost_micros": [rule.cost_micros for rule in c.usage_logs],
-        },
-        "convention_accounting": {
-            "scope": [rule.scope for rule in c.accounting],
-            "name": [rule.name for rule in c.accounting],
-            "source": [rule.source for rule in c.accounting],
-            "input_rule": [rule.input for rule in c.accounting],
-            "output_rule": [rule.output for rule in c.accounting],
-        },
-        "convention_providers": {
-            "provider": [glob for glob, _ in c.providers],
-            "vendor": [vendor for _, vendor in c.providers],
-        },
-        "convention_evaluators": {"scope": list(c.evaluator_scopes)},
-        "convention_estimating": {"scope": list(c.estimating_scopes)},
-        "convention_cost_sources": {"source": list(c.cost_ignores_cache)},
-    }
-    keys = [
-        (dimension, spelling.key)
-        for dimension in DIMENSIONS
-        for spelling in c.spellings[dimension]
-        if spelling.path is None
-    ]
-    tables["convention_resource_keys"] = {"dimension": [d for d, _ in keys], "key": [k for _, k in keys]}
-    for name, columns in tables.items():
-        arrays = {column: pa.array(values, pa.string()) for column, values in columns.items()}
-        height = len(next(iter(columns.values())))
-        _load(con, name, pa.table({**arrays, "rank": pa.array(range(height), pa.int32())}))
 
 
 def empty_relation(name: str) -> pa.Table:
